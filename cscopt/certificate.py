@@ -1,0 +1,88 @@
+"""The certificate: a dual feasible point, the duality gap, and how far the optimality conditions are missed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from cscopt import kernels
+from cscopt.backend import Array, namespace
+from cscopt.problem import CSCProblem
+
+
+class Certificate(NamedTuple):
+    """What is known of some codes, one number an item, in float64.
+
+    Attributes
+    ----------
+    objective : array, (batch,)
+        P(x).
+    dual : array, (batch,)
+        Value of the dual point, a lower bound of the optimum.
+    gap : array, (batch,)
+        (P(x) − dual) / P(x), and 0 where P(x) = 0: the relative suboptimality is at most this.
+    """
+
+    objective: Array
+    dual: Array
+    gap: Array
+
+
+def dual_value(norm_sq: Array, overlap: Array, violation: Array) -> Array:
+    r"""½‖Wy‖² − ½‖Wy − θ‖² at the best feasible θ = s r.
+
+    Given ‖r‖², ⟨Wy, r⟩ and v = max |DᴴAᴴWᴴ r| / Λ. Feasible are 0 ≤ s ≤ 1/v; the best is
+    s = ⟨Wy, r⟩ / ‖r‖² clipped to that (Massias, Gramfort and Salmon 2018, eq. 5).
+    """
+    xp = namespace(norm_sq)
+    one = xp.ones_like(norm_sq)
+    free = xp.where(norm_sq > 0, overlap / xp.where(norm_sq > 0, norm_sq, one), xp.zeros_like(norm_sq))
+    limit = xp.where(violation > 0, 1 / xp.where(violation > 0, violation, one), xp.abs(free))
+    scale = xp.where(free < limit, free, limit)
+    scale = xp.where(scale > 0, scale, xp.zeros_like(scale))
+    return scale * overlap - scale * scale * norm_sq / 2
+
+
+def compare(objective: Array, dual: Array) -> Certificate:
+    """Certificate of objective values with a lower bound of the optimum."""
+    xp = namespace(objective)
+    positive = objective > 0
+    gap = xp.where(
+        positive, (objective - dual) / xp.where(positive, objective, xp.ones_like(objective)), xp.zeros_like(objective)
+    )
+    return Certificate(objective, dual, gap)
+
+
+def certify(problem: CSCProblem, codes: Array) -> Certificate:
+    r"""Objective and relative duality gap of any codes (batch, maps, \*code space), from scratch.
+
+    r = W(y − A D x) is the residual, θ = s r the dual point (see `dual_value`), and the gap is
+    P(x) − (½‖Wy‖² − ½‖Wy − θ‖²), relative to P(x).
+    """
+    return certify_rows(problem, problem.embed(codes))
+
+
+def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
+    """`certify` for codes already on the grid, (rows, maps, *grid)."""
+    l1 = problem.items_sum(kernels.for_array(rows).weighted_l1(rows, problem.levels))
+    return certify_spectrum(problem, problem.synthesis.synthesize(rows), l1)
+
+
+def certify_spectrum(problem: CSCProblem, spectrum: Array, l1: Array) -> Certificate:
+    """`certify` from the spectrum of D x and Σ Λ|x| of each item."""
+    residual = problem.datafit.residual(spectrum)
+    norm_sq, overlap = problem.datafit.measures(residual)
+    violation = problem.items_max(problem.violation(problem.datafit.ascent(residual)))
+    return compare(norm_sq / 2 + l1, dual_value(norm_sq, overlap, violation))
+
+
+def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
+    """‖x − prox_g(x − ∇f(x))‖ / max(‖x‖, ‖∇f(x)‖) of each item: zero at an optimum, and only there."""
+    xp = namespace(codes)
+    gradient = problem.gradient(codes)
+    step = codes - problem.penalty.prox(codes - gradient)
+
+    def norm(a: Array) -> Array:
+        return xp.sqrt(xp.sum(xp.abs(a) ** 2, axis=tuple(range(1, a.ndim)), dtype=xp.float64))
+
+    size = xp.maximum(norm(codes), norm(gradient))
+    return norm(step) / xp.where(size > 0, size, xp.ones_like(size))

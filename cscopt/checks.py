@@ -1,0 +1,62 @@
+"""Sentences for bad input: each check names the argument, what it was, and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cscopt.backend import Array, is_array, listing, namespace
+
+
+def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
+    """Refuse anything but an array of float32, float64 (or complex64, complex128)."""
+    if not is_array(array):
+        raise TypeError(f"{name} must be an array; got {type(array).__name__}")
+    xp = namespace(array)
+    allowed = [xp.float32, xp.float64] + ([xp.complex64, xp.complex128] if complex_allowed else [])
+    if array.dtype not in allowed:
+        names = ["float32", "float64"] + (["complex64", "complex128"] if complex_allowed else [])
+        raise TypeError(f"{name} must be {listing(names)}; got {array.dtype}")
+
+
+def finite(array: Array, name: str) -> None:
+    """Refuse NaN and infinity."""
+    xp = namespace(array)
+    if not bool(xp.all(xp.isfinite(array))):
+        kind = "NaN" if bool(xp.any(xp.isnan(array))) else "infinity"
+        raise ValueError(f"{name} must be finite; it contains {kind}")
+
+
+def positive_number(value: Any, name: str) -> float:
+    """A finite number above zero."""
+    number = real_number(value, name)
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{name} must be positive and finite; got {value!r}")
+    return number
+
+
+def real_number(value: Any, name: str) -> float:
+    """A real number, not NaN."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number; got {value!r}") from None
+    if number != number:
+        raise ValueError(f"{name} must be a number; got NaN")
+    return number
+
+
+def count(value: Any, name: str, least: int = 0) -> int:
+    """An integer of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer; got {value!r}")
+    number = int(value.__index__())
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}; got {number}")
+    return number
+
+
+def choice(value: Any, name: str, allowed: tuple[str, ...]) -> str:
+    """One of the allowed words."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be {listing([repr(a) for a in allowed])}; got {value!r}")
+    return str(value)

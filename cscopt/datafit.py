@@ -1,0 +1,120 @@
+"""The least-squares data term ½‖W(y − A D x)‖² seen from the spectrum of D x."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
+from cscopt.dictionary import Synthesis, pad
+from cscopt.linop import LinearOperator
+
+
+class LeastSquares:
+    r"""½‖W(y − A D x)‖² of each batch item, for a synthesis D, an operator A and weights W.
+
+    A circular problem without A and W never leaves the Fourier domain; others pay one FFT pair of
+    the image, which is small beside that of the maps.
+
+    Parameters
+    ----------
+    signal : array, (batch, \*data shape)
+        y.
+    synthesis : Synthesis
+        D.
+    forward : LinearOperator, optional
+        A, the identity if absent.
+    mask : array, optional
+        W, broadcasting against the signal; one if absent.
+    """
+
+    def __init__(
+        self, signal: Array, synthesis: Synthesis, forward: LinearOperator | None, mask: Array | None
+    ) -> None:
+        xp = namespace(signal)
+        self.signal, self.synthesis, self.forward, self.mask = signal, synthesis, forward, mask
+        self.spectral = forward is None and mask is None and synthesis.boundary == "circular"
+        self.spectral = self.spectral and synthesis.filters.real != is_complex(signal)
+        self.target = synthesis.spectrum(signal) if self.spectral else self._weighted(signal)
+        self.energy, _ = self.measures(self.target)
+        peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
+        if mask is not None:
+            whole = xp.broadcast_to(mask, signal.shape)
+            peak = xp.max(xp.abs(whole), axis=tuple(range(1, signal.ndim)))
+        self.weight_norm = peak
+
+    def residual(self, spectrum: Array) -> Array:
+        """W(y − A D x) as this term keeps it, from the spectrum of D x."""
+        return self.target - (spectrum if self.spectral else self.project(spectrum))
+
+    def project(self, spectrum: Array) -> Array:
+        """W A D x in the data's space, from the spectrum of D x."""
+        image = self.synthesis.image(spectrum)
+        return self._weighted(image if self.forward is None else self.forward.apply(image))
+
+    def ascent(self, residual: Array) -> Array:
+        """Spectrum of Aᴴ Wᴴ r, whose analysis is minus the gradient."""
+        if self.spectral:
+            return residual
+        image = self._weighted(residual)
+        if self.forward is not None:
+            image = self.forward.adjoint(image)
+        if self.synthesis.filters.real and is_complex(image):
+            image = namespace(image).real(image)
+        return self.synthesis.spectrum(image)
+
+    def measures(self, residual: Array) -> tuple[Array, Array]:
+        """‖r‖² and Re⟨W y, r⟩ of each item, in float64."""
+        return self.dot(residual, residual), self.dot(self.target, residual)
+
+    def dot(self, a: Array, b: Array) -> Array:
+        """Re⟨a, b⟩ of each item, in float64, by Parseval where residuals are spectra."""
+        xp = namespace(a)
+        product = xp.real(xp.conj(a) * b) if is_complex(a) else a * b
+        if self.spectral and self.synthesis.filters.real:
+            product = product * self._parseval
+        total = xp.sum(product, axis=tuple(range(1, product.ndim)), dtype=xp.float64)
+        if self.spectral:
+            total = xp.sum(xp.reshape(total, (-1, self.synthesis.groups)), axis=1) / math.prod(self.synthesis.grid)
+        return total
+
+    @cached_property
+    def _parseval(self) -> Array:
+        """How often each frequency of a half spectrum counts along the last axis."""
+        values, n = self.synthesis.filters.values, self.synthesis.grid[-1]
+        xp = namespace(values)
+        index = xp.arange(n // 2 + 1, device=values.device)
+        one = xp.ones(n // 2 + 1, dtype=real_dtype(values), device=values.device)
+        return xp.where((index == 0) | (2 * index == n), one, 2 * one)
+
+    def _weighted(self, data: Array) -> Array:
+        return data if self.mask is None else self.mask * data
+
+    def prox(self, image: Array, rho: Array) -> Array:
+        """argmin over w of ½‖W(w − y)‖² + ρ/2 ‖w − image‖², on the grid (rows, channels, *grid), without A."""
+        weight, weighted = self._on_grid
+        rho = per_item(rho, image.ndim)
+        return (weighted + rho * image) / (weight + rho)
+
+    @cached_property
+    def _on_grid(self) -> tuple[Array, Array]:
+        """W² and W² y laid on the grid, where W = 0 outside the image."""
+        signal, synthesis = self.signal, self.synthesis
+        xp = namespace(signal)
+        ones = xp.ones(signal.shape, dtype=real_dtype(signal), device=signal.device)
+        weight = ones if self.mask is None else ones * self.mask**2
+        image = xp.real(signal) if synthesis.filters.real and is_complex(signal) else signal
+        lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
+        first, second = (
+            pad(xp.reshape(a, lead), synthesis.grid, synthesis.offset) for a in (weight, weight * image)
+        )
+        return first, second
+
+    def take(self, items: Array) -> LeastSquares:
+        """The data term of some items of the batch."""
+        xp = namespace(self.signal)
+        mask = self.mask
+        if mask is not None and mask.ndim == self.signal.ndim and mask.shape[0] > 1:
+            mask = xp.take(mask, items, axis=0)
+        forward = None if self.forward is None else self.forward.take(items)
+        return LeastSquares(xp.take(self.signal, items, axis=0), self.synthesis, forward, mask)

@@ -1,0 +1,311 @@
+"""ConvDictionary, a set of filters, and Synthesis, the convolution operator D it defines on a grid."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cscopt import checks, fft, kernels
+from cscopt.backend import Array, asarray_like, is_complex, is_numpy, namespace, real_dtype, to_numpy
+from cscopt.kernels import FilterSpectrum
+from cscopt.linop import LinearOperator
+
+BOUNDARIES = ("circular", "zero", "none")
+
+
+class ConvDictionary:
+    r"""A convolutional dictionary: filters d_m of a common support.
+
+    Parameters
+    ----------
+    filters : array, (M, C, \*support)
+        Real filters, float32 or float64, with 1 to 3 support axes. They are kept as they are, never
+        rescaled.
+    provenance : dict of str, optional
+        Where the filters come from; saved with them.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the filters are not real floating point, not finite, of the wrong number of axes, or if
+        one of them is zero.
+    """
+
+    def __init__(self, filters: Array, provenance: dict[str, str] | None = None) -> None:
+        checks.floating(filters, "filters", complex_allowed=False)
+        if not 3 <= filters.ndim <= 5:
+            raise ValueError(
+                "filters must have the axes (filter, channel, *support) with 1 to 3 support axes; "
+                f"got shape {tuple(filters.shape)}"
+            )
+        if 0 in filters.shape:
+            raise ValueError(f"filters must not be empty; got shape {tuple(filters.shape)}")
+        checks.finite(filters, "filters")
+        norms = _norms(filters)
+        if bool(namespace(norms).any(norms == 0)):
+            index = [i for i, norm in enumerate(to_numpy(norms)) if norm == 0]
+            raise ValueError(f"filters must not be zero; filter {index[0]} has norm 0")
+        self.filters = filters
+        self.provenance = dict(provenance or {})
+
+    n_filters = property(lambda self: self.filters.shape[0], doc="Number of filters M.")
+    channels = property(lambda self: self.filters.shape[1], doc="Number of channels C.")
+    support = property(lambda self: tuple(self.filters.shape[2:]), doc="Shape of a filter's support.")
+    dtype = property(lambda self: self.filters.dtype, doc="dtype of the filters.")
+
+    def __repr__(self) -> str:
+        size = "×".join(str(n) for n in self.support)
+        return f"ConvDictionary({self.n_filters} filters of {size}, channels={self.channels}, {self.dtype})"
+
+    def norms(self) -> Array:
+        """Norms ‖d_m‖₂ of the filters, (M,)."""
+        return _norms(self.filters)
+
+    def normalized(self) -> ConvDictionary:
+        """A copy whose filters have unit norm."""
+        norms = self.norms()
+        scaled = self.filters / namespace(norms).reshape(norms, (-1,) + (1,) * (self.filters.ndim - 1))
+        return ConvDictionary(scaled, self.provenance)
+
+    def operator(
+        self, space: tuple[int, ...], boundary: str = "circular", channels: int | None = None, like: Array = None
+    ) -> Synthesis:
+        """The convolution operator D for images of `space` (see `Synthesis`)."""
+        return Synthesis(self, space, boundary, self.channels if channels is None else channels, like)
+
+    def synthesize(self, codes: Array, boundary: str = "circular") -> Array:
+        r"""The image Σ_m d_m * x_m of codes (batch, M, \*code space), shape (batch, C, \*space).
+
+        Codes of C·M maps belong to a single-channel dictionary on C channels, channel-major.
+        """
+        _, grow = _geometry(self.support, boundary)
+        space = tuple(n - g for n, g in zip(codes.shape[2:], grow, strict=True))
+        channels = self.channels
+        if channels == 1 and codes.shape[1] % self.n_filters == 0:
+            channels = codes.shape[1] // self.n_filters
+        return self.operator(space, boundary, channels, codes).apply(codes)
+
+    def analyze(self, image: Array, boundary: str = "circular") -> Array:
+        r"""The adjoint of `synthesize`: correlations of an image (batch, C, \*space) with all filters."""
+        return self.operator(tuple(image.shape[2:]), boundary, image.shape[1], image).adjoint(image)
+
+    def lipschitz(self, space: tuple[int, ...], boundary: str = "circular") -> float:
+        """‖D‖², the largest eigenvalue of DᴴD over all frequencies; exact for a circular boundary."""
+        return self.operator(space, boundary).lipschitz
+
+    @classmethod
+    def load(cls, source: str | Path) -> ConvDictionary:
+        """Load a dictionary shipped with cscopt by its name, or one of your own by its path.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such name or file, or it is not a dictionary that this version reads.
+        """
+        from cscopt import io
+
+        filters, provenance = io.load_dictionary(source)
+        try:
+            return cls(filters, provenance)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source} holds no usable dictionary: {error}") from error
+
+    def save(self, path: str | Path) -> None:
+        """Write filters and provenance as a safetensors file, complete or not at all."""
+        from cscopt import io
+
+        io.save_dictionary(path, to_numpy(self.filters), self.provenance)
+
+    @classmethod
+    def from_sporco(cls, filters: Any, channels: bool = False) -> ConvDictionary:
+        r"""From SPORCO's layout: (\*support, M), or (\*support, C, M) where `channels` is true."""
+        array = np.asarray(filters)
+        if not channels:
+            array = array[..., None, :]
+        if not 3 <= array.ndim <= 5:
+            raise ValueError(
+                f"SPORCO's filters must be (*support, {'C, ' if channels else ''}M); got shape {np.shape(filters)}"
+            )
+        return cls(np.ascontiguousarray(np.moveaxis(array, (-1, -2), (0, 1))))
+
+    def to_sporco(self) -> np.ndarray[Any, Any]:
+        r"""Filters in SPORCO's layout, (\*support, M), or (\*support, C, M) for several channels."""
+        array = np.moveaxis(to_numpy(self.filters), (0, 1), (-1, -2))
+        return np.ascontiguousarray(array[..., 0, :] if self.channels == 1 else array)
+
+
+class Synthesis(LinearOperator):
+    r"""The convolution operator D: codes ↦ Σ_m d_m * x_m, true convolution, d_m's first element at 0.
+
+    Parameters
+    ----------
+    dictionary : ConvDictionary
+    space : tuple of int
+        Spatial shape N of the image.
+    boundary : {"circular", "zero", "none"}
+        - circular: the image wraps around; codes have the image's size N.
+        - zero: the image is zero outside, every atom lies inside; codes have N − k + 1 (k the
+          support), and D is the full convolution.
+        - none: nothing is assumed outside, atoms may stick out; codes have N + k − 1, and D is the
+          valid part of the convolution.
+    channels : int
+        Channels C of the image. A single-channel dictionary codes each channel on its own: codes
+        hold C·M maps, channel-major.
+    like : array, optional
+        Sets library, device and dtype (complex: codes are complex); the filters' own if absent.
+
+    Notes
+    -----
+    All boundaries are a circular convolution on `grid`, with codes restricted to a box at its origin
+    and the image cropped from `offset`. Inside, codes are (rows, M, \*grid) with rows = batch ·
+    `groups`, and images are spectra (rows, channels a map, \*frequencies).
+    """
+
+    def __init__(
+        self, dictionary: ConvDictionary, space: tuple[int, ...], boundary: str, channels: int, like: Array = None
+    ) -> None:
+        filters = dictionary.filters
+        like = filters if like is None else like
+        support = dictionary.support
+        space = tuple(space)
+        self._check(dictionary, space, boundary, channels)
+        self.boundary, self.channels, self.space = boundary, channels, space
+        self.offset, grow = _geometry(support, boundary)
+        self.code_space = tuple(n + g for n, g in zip(space, grow, strict=True))
+        wanted = tuple(max(n, c) for n, c in zip(space, self.code_space, strict=True))
+        self.grid = wanted if boundary == "circular" else tuple(fft.fast_length(n) for n in wanted)
+        self.groups = channels if dictionary.channels == 1 else 1
+        self.n_filters = dictionary.n_filters
+        filters = asarray_like(to_numpy(filters) if is_numpy(like) else filters, like, real_dtype(like))
+        real = not is_complex(like)
+        values = fft.forward(filters if real else namespace(filters).astype(filters, like.dtype), self.grid)
+        self.filters = FilterSpectrum(values, self.grid, real)
+        self.codes_shape = (self.groups * self.n_filters, *self.code_space)
+        super().__init__(self.codes_shape, (channels, *space))
+
+    @staticmethod
+    def _check(dictionary: ConvDictionary, space: tuple[int, ...], boundary: str, channels: int) -> None:
+        checks.choice(boundary, "boundary", BOUNDARIES)
+        support = dictionary.support
+        if len(space) != len(support):
+            raise ValueError(
+                f"signal and filters must have the same number of spatial axes; got {len(space)} and {len(support)}"
+            )
+        if any(n < k for n, k in zip(space, support, strict=True)):
+            raise ValueError(f"the support must not be larger than the signal; got filters {support}, signal {space}")
+        if dictionary.channels not in (1, channels):
+            raise ValueError(
+                f"the filters have {dictionary.channels} channels, the signal {channels}; they must be equal, "
+                "or the filters have one"
+            )
+
+    @cached_property
+    def gram(self) -> tuple[Array, Array | None]:
+        """Eigenvalues (channels, \\*freq) and eigenvectors of D Dᴴ at each frequency.
+
+        One channel a map: Σ_m |d̂_m|² and no eigenvectors.
+        """
+        values = self.filters.values
+        xp = namespace(values)
+        if values.shape[1] == 1:
+            return xp.sum(xp.real(xp.conj(values) * values), axis=0), None
+        by_frequency = xp.moveaxis(values, (0, 1), (-1, -2))
+        product = xp.matmul(by_frequency, xp.conj(xp.matrix_transpose(by_frequency)))
+        eigenvalues, vectors = xp.linalg.eigh(product)
+        zero = xp.zeros_like(eigenvalues)
+        return xp.moveaxis(xp.where(eigenvalues > 0, eigenvalues, zero), -1, 0), vectors
+
+    @cached_property
+    def norm_sq(self) -> Array:
+        """‖D‖² on the grid as a 0-d array: the largest singular value squared over all frequencies."""
+        return namespace(self.gram[0]).max(self.gram[0])
+
+    @property
+    def lipschitz(self) -> float:
+        """‖D‖² on the grid as a number."""
+        return float(self.norm_sq)
+
+    @property
+    def norm(self) -> float:
+        """‖D‖ on the grid."""
+        return math.sqrt(self.lipschitz)
+
+    def solve_gram(self, image: Array, shift: Array) -> Array:
+        """(D Dᴴ + shift)⁻¹ image for image spectra (rows, channels, \\*freq); shift is (rows,)."""
+        xp = namespace(image)
+        eigenvalues, vectors = self.gram
+        shift = xp.reshape(shift, (-1,) + (1,) * (image.ndim - 1))
+        if vectors is None:
+            return image / (eigenvalues[None, ...] + shift)
+        columns = xp.moveaxis(image, 1, -1)[..., None]
+        turned = xp.matmul(xp.conj(xp.matrix_transpose(vectors)), columns)
+        turned = turned / (xp.moveaxis(eigenvalues, 0, -1)[..., None] + shift[..., None])
+        return xp.moveaxis(xp.matmul(vectors, turned)[..., 0], -1, 1)
+
+    def apply(self, codes: Array) -> Array:
+        """D x: codes (batch, maps, \\*code space) to an image (batch, C, \\*space)."""
+        return self.image(self.synthesize(self.embed(codes)))
+
+    def adjoint(self, image: Array) -> Array:
+        """Dᴴ y: an image (batch, C, \\*space) to correlations (batch, maps, \\*code space)."""
+        return self.crop(kernels.for_array(image).analyze(self.spectrum(image), self.filters))
+
+    def synthesize(self, maps: Array) -> Array:
+        """Image spectrum of codes on the grid."""
+        return kernels.for_array(maps).synthesize(maps, self.filters)
+
+    def image(self, spectrum: Array) -> Array:
+        """Image (batch, C, \\*space) of a spectrum (rows, channels, \\*freq)."""
+        xp = namespace(spectrum)
+        full = fft.inverse(spectrum, self.grid, self.filters.real)
+        box = tuple(slice(o, o + n) for o, n in zip(self.offset, self.space, strict=True))
+        return xp.reshape(full[(slice(None), slice(None), *box)], (-1, self.channels, *self.space))
+
+    def spectrum(self, image: Array) -> Array:
+        """Spectrum (rows, channels, \\*freq) of an image placed on the grid; the adjoint of `image`."""
+        xp = namespace(image)
+        rows = xp.reshape(image, (-1, self.channels // self.groups, *self.space))
+        if any(self.offset):
+            rows = pad(rows, self.grid, self.offset)
+        return fft.forward(rows, self.grid)
+
+    def embed(self, codes: Array) -> Array:
+        """Codes (batch, maps, \\*code space) as rows on the grid, zero outside the code box."""
+        xp = namespace(codes)
+        rows = xp.reshape(codes, (-1, self.n_filters, *self.code_space))
+        return rows if self.code_space == self.grid else pad(rows, self.grid, (0,) * len(self.grid))
+
+    def crop(self, maps: Array) -> Array:
+        """Codes (batch, maps, \\*code space) from rows on the grid; the inverse of `embed`."""
+        box = (slice(None), slice(None), *(slice(0, n) for n in self.code_space))
+        return namespace(maps).reshape(maps[box], (-1, *self.codes_shape))
+
+
+def _geometry(support: tuple[int, ...], boundary: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Offset of the image on the grid, and how much larger than the image the codes are."""
+    reach = tuple(k - 1 for k in support)
+    none = (0,) * len(support)
+    if boundary == "zero":
+        return none, tuple(-r for r in reach)
+    return (reach, reach) if boundary == "none" else (none, none)
+
+
+def pad(rows: Array, grid: tuple[int, ...], offset: tuple[int, ...]) -> Array:
+    """Zero-pad the spatial axes to the grid, by concatenation (which torch can differentiate)."""
+    xp = namespace(rows)
+    for axis, (n, before) in enumerate(zip(grid, offset, strict=True), start=2):
+        parts = []
+        for extra in (before, n - before - rows.shape[axis]):
+            shape = (*rows.shape[:axis], extra, *rows.shape[axis + 1 :])
+            parts.append(xp.zeros(shape, dtype=rows.dtype, device=rows.device))
+        rows = xp.concat([parts[0], rows, parts[1]], axis=axis)
+    return rows
+
+
+def _norms(filters: Array) -> Array:
+    xp = namespace(filters)
+    return xp.sqrt(xp.sum(filters * filters, axis=tuple(range(1, filters.ndim))))

@@ -1,0 +1,230 @@
+"""Fourier transforms of every namespace: FFTW (else SciPy) for NumPy, cuFFT for CuPy, torch.fft for torch.
+
+A transform is over the trailing axes, zero-padded to `grid`; real arrays have half spectra.
+`forward` is unnormalised and `inverse` carries 1/n, as everywhere else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cscopt.backend import Array, cache_folder, get_threads, is_complex, is_numpy, namespace
+
+_IDLE_KEYS = 8
+_lock = threading.RLock()
+_idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
+_wisdom_loaded = False
+
+
+def frequency_shape(grid: tuple[int, ...], real: bool) -> tuple[int, ...]:
+    """Shape of the spectrum of an array on `grid`."""
+    return (*grid[:-1], grid[-1] // 2 + 1) if real else tuple(grid)
+
+
+def forward(x: Array, grid: tuple[int, ...]) -> Array:
+    """Discrete Fourier transform over the last ``len(grid)`` axes, zero-padded to `grid`."""
+    if is_numpy(x):
+        return _forward_numpy(x, grid)
+    xp = namespace(x)
+    axes = tuple(range(-len(grid), 0))
+    transform = xp.fft.fftn if is_complex(x) else xp.fft.rfftn
+    return transform(x, s=tuple(grid), axes=axes)
+
+
+def inverse(spectrum: Array, grid: tuple[int, ...], real: bool) -> Array:
+    """Inverse of `forward`: an array on `grid`, real when `real`."""
+    if is_numpy(spectrum):
+        return _inverse_numpy(spectrum, grid, real)
+    xp = namespace(spectrum)
+    axes = tuple(range(-len(grid), 0))
+    transform = xp.fft.irfftn if real else xp.fft.ifftn
+    return transform(spectrum, s=tuple(grid), axes=axes)
+
+
+def fast_length(n: int) -> int:
+    """Smallest length of at least n whose FFT is fast (factors 2, 3, 5, 7)."""
+    while True:
+        rest = n
+        for prime in (2, 3, 5, 7):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return n
+        n += 1
+
+
+class Workspace:
+    """An FFT pair over two buffers of its own, planned once.
+
+    Attributes
+    ----------
+    signal : ndarray, (count, *grid)
+    spectrum : ndarray, (count, *frequencies)
+
+    Notes
+    -----
+    Both directions are unnormalised, and each may destroy its input.
+    """
+
+    def __init__(self, count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> None:
+        real = np.dtype(dtype).kind == "f"
+        spectral = np.result_type(dtype, np.complex64)
+        shapes = (count, *grid), (count, *frequency_shape(grid, real))
+        axes = tuple(range(1, len(grid) + 1))
+        if library() == "scipy":
+            self.signal = np.zeros(shapes[0], dtype)
+            self.spectrum = np.zeros(shapes[1], spectral)
+            self.forward, self.inverse = _scipy_pair(self.signal, self.spectrum, axes, real, threads)
+            return
+        import pyfftw
+
+        self.signal = pyfftw.zeros_aligned(shapes[0], dtype, n=64)
+        self.spectrum = pyfftw.zeros_aligned(shapes[1], spectral, n=64)
+        options = {"axes": axes, "threads": threads, "flags": ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")}
+        self._plans = (
+            pyfftw.FFTW(self.signal, self.spectrum, **options),
+            pyfftw.FFTW(self.spectrum, self.signal, direction="FFTW_BACKWARD", **options),
+        )
+        self.forward, self.inverse = self._plans[0].execute, self._plans[1].execute
+
+
+def library() -> str:
+    """FFT library that serves NumPy arrays: 'pyfftw', or 'scipy' where pyFFTW has no wheel."""
+    try:
+        import pyfftw  # noqa: F401
+    except ImportError:
+        return "scipy"
+    return "pyfftw"
+
+
+@contextlib.contextmanager
+def workspace(count: int, grid: tuple[int, ...], dtype: Any, threads: int = 1) -> Iterator[Workspace]:
+    """Borrow a planned `Workspace`; safe between threads, planned once per shape."""
+    key = (count, tuple(grid), np.dtype(dtype).char, threads)
+    with _lock:
+        free = _idle.get(key)
+        space = free.pop() if free else None
+        if space is None:
+            space = _planned(count, tuple(grid), dtype, threads)
+    try:
+        yield space
+    finally:
+        with _lock:
+            _idle.setdefault(key, []).append(space)
+            _idle.move_to_end(key)
+            while len(_idle) > _IDLE_KEYS:
+                _idle.popitem(last=False)
+
+
+def clear() -> None:
+    """Free the idle FFT buffers."""
+    with _lock:
+        _idle.clear()
+
+
+def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Workspace:
+    if library() == "scipy":
+        return Workspace(count, grid, dtype, threads)
+    import pyfftw
+
+    _load_wisdom()
+    before = pyfftw.export_wisdom()
+    space = Workspace(count, grid, dtype, threads)
+    after = pyfftw.export_wisdom()
+    if after != before:
+        _save_wisdom(after)
+    return space
+
+
+def _wisdom_file() -> Any:
+    import pyfftw
+
+    version = pyfftw.fftw_version if hasattr(pyfftw, "fftw_version") else "fftw"
+    return cache_folder() / f"wisdom-{version.replace(os.sep, '-')}.json"
+
+
+def _load_wisdom() -> None:
+    """Plans measured by earlier processes; a missing, unreadable or foreign file only costs time."""
+    global _wisdom_loaded
+    if _wisdom_loaded:
+        return
+    _wisdom_loaded = True
+    import pyfftw
+
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        parts = json.loads(_wisdom_file().read_text())
+        pyfftw.import_wisdom(tuple(str(part).encode() for part in parts))
+
+
+def _save_wisdom(parts: tuple[bytes, ...]) -> None:
+    """Keep the plans for the next process; a read-only or full disk only costs that one time."""
+    temporary = None
+    try:
+        target = _wisdom_file()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".wisdom-")
+        with os.fdopen(handle, "w") as file:
+            json.dump([part.decode() for part in parts], file)
+        os.replace(temporary, target)
+    except OSError:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _scipy_pair(signal: Any, spectrum: Any, axes: tuple[int, ...], real: bool, threads: int) -> Any:
+    import scipy.fft
+
+    grid = tuple(signal.shape[a] for a in axes)
+    to, back = (scipy.fft.rfftn, scipy.fft.irfftn) if real else (scipy.fft.fftn, scipy.fft.ifftn)
+
+    def forward_pass() -> None:
+        spectrum[...] = to(signal, axes=axes, workers=threads)
+
+    def inverse_pass() -> None:
+        signal[...] = back(spectrum, s=grid, axes=axes, norm="forward", workers=threads)
+
+    return forward_pass, inverse_pass
+
+
+def _forward_numpy(x: Any, grid: tuple[int, ...]) -> Any:
+    lead, space = x.shape[: x.ndim - len(grid)], x.shape[x.ndim - len(grid) :]
+    count = math.prod(lead)
+    with workspace(count, grid, x.dtype, get_threads()) as buffers:
+        if space != tuple(grid):
+            buffers.signal[...] = 0
+        inside = (slice(None), *(slice(0, n) for n in space))
+        buffers.signal[inside] = x.reshape((count, *space))
+        buffers.forward()
+        return buffers.spectrum.reshape((*lead, *buffers.spectrum.shape[1:])).copy()
+
+
+def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool) -> Any:
+    lead = spectrum.shape[: spectrum.ndim - len(grid)]
+    dtype = spectrum.real.dtype if real else spectrum.dtype
+    with workspace(math.prod(lead), grid, dtype, get_threads()) as buffers:
+        buffers.spectrum[...] = spectrum.reshape(buffers.spectrum.shape)
+        buffers.inverse()
+        scale = dtype.type(1 / math.prod(grid)) if real else 1 / math.prod(grid)
+        result = np.multiply(buffers.signal, scale, dtype=dtype)
+        return result.reshape((*lead, *grid))
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.RLock()
+    _idle.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,261 @@
+"""Fused CPU twins of `reference`: each map is filtered, updated and filtered again while in cache.
+
+A sweep reads the filters' spectra, reads and writes the solver's maps once, and keeps no other
+array of the maps' size. Maps are shared out to threads in contiguous ranges; the calls inside
+(FFTW, Numba) hold no interpreter lock. State arrays are updated in place.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from cscopt import fft
+from cscopt.backend import get_threads
+from cscopt.kernels import pointwise
+from cscopt.kernels.reference import FilterSpectrum, Levels, Sums
+
+_CHUNK = 1 << 15
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+Body = Callable[[int, int, Any], None]
+"""`body(row, first map, buffer)` works on the maps `first ...` held in `buffer` (count, pixels)."""
+
+
+def synthesize(codes: Any, filters: FilterSpectrum) -> Any:
+    """Spectrum of Σ_m d_m * x_m."""
+    maps = _flat(codes)
+
+    def load(row: int, first: int, buffer: Any) -> None:
+        buffer[...] = maps[row, first : first + len(buffer)]
+
+    return _run(filters, len(codes), codes.dtype, load, image=None, output=True)
+
+
+def analyze(image: Any, filters: FilterSpectrum) -> Any:
+    """Correlations with all filters, (rows, maps, *grid)."""
+    dtype = _code_dtype(filters, image)
+    codes = np.empty((len(image), len(filters.values), *filters.grid), dtype)
+    maps, scale = _flat(codes), _scale(filters, dtype)
+
+    def store(row: int, first: int, buffer: Any) -> None:
+        np.multiply(buffer, scale, out=maps[row, first : first + len(buffer)])
+
+    _run(filters, len(image), dtype, store, image=image, output=False)
+    return codes
+
+
+def violation(image: Any, filters: FilterSpectrum, levels: Levels) -> Any:
+    """Largest |Dᴴ image| / Λ of each row, without storing a map."""
+    dtype = _code_dtype(filters, image)
+    sums = np.zeros((len(image), len(filters.values), 1))
+    lam, scale = _Levels(levels), _scale(filters, dtype)
+
+    def body(row: int, first: int, buffer: Any) -> None:
+        span = slice(first, first + len(buffer))
+        pointwise.violation(buffer, *lam.at(row, span), scale, lam.sign, sums[row, span])
+
+    _run(filters, len(image), dtype, body, image=image, output=False)
+    return sums[..., 0].max(axis=1)
+
+
+def ista_sweep(
+    x: Any, residual: Any, filters: FilterSpectrum, levels: Levels, step_size: Any
+) -> tuple[Any, Any, Sums]:
+    """Twin of `reference.ista_sweep`; `x` is updated in place."""
+    maps, lam, sums = _flat(x), _Levels(levels), np.zeros((*x.shape[:2], 3))
+    scale, step = _scale(filters, x.dtype), _parameter(step_size, x)
+
+    def body(row: int, first: int, g: Any) -> None:
+        span = slice(first, first + len(g))
+        pointwise.ista(maps[row, span], g, *lam.at(row, span), step[row], scale, lam.sign, sums[row, span])
+
+    out = _run(filters, len(x), x.dtype, body, image=residual, output=True)
+    return x, out, _totals(sums, ("l1", "change"))
+
+
+def fista_sweep(
+    x: Any,
+    point: Any,
+    residual: Any,
+    filters: FilterSpectrum,
+    levels: Levels,
+    step_size: Any,
+    momentum: Any,
+) -> tuple[Any, Any, Any, Sums]:
+    """Twin of `reference.fista_sweep`; `x` and `point` are updated in place."""
+    maps, points, lam, sums = _flat(x), _flat(point), _Levels(levels), np.zeros((*x.shape[:2], 4))
+    scale, step, beta = _scale(filters, x.dtype), _parameter(step_size, x), _parameter(momentum, x)
+
+    def body(row: int, first: int, g: Any) -> None:
+        span = slice(first, first + len(g))
+        pointwise.fista(
+            maps[row, span], points[row, span], g, *lam.at(row, span),
+            step[row], beta[row], scale, lam.sign, sums[row, span],
+        )  # fmt: skip
+
+    out = _run(filters, len(x), x.dtype, body, image=residual, output=True)
+    return x, point, out, _totals(sums, ("l1", "change", "turn"))
+
+
+def admm_sweep(
+    v: Any,
+    correction: Any,
+    filters: FilterSpectrum,
+    levels: Levels,
+    penalty: Any,
+    relaxation: float,
+) -> tuple[Any, Any, Sums]:
+    """Twin of `reference.admm_sweep`; `v` is updated in place."""
+    maps, lam, sums = _flat(v), _Levels(levels), np.zeros((*v.shape[:2], 7))
+    scale, rho = _scale(filters, v.dtype), _parameter(penalty, v)
+    alpha = rho.dtype.type(relaxation)
+
+    def body(row: int, first: int, e: Any) -> None:
+        span = slice(first, first + len(e))
+        pointwise.admm(
+            maps[row, span], e, *lam.at(row, span), rho[row], alpha, scale, lam.sign, sums[row, span]
+        )
+
+    out = _run(filters, len(v), v.dtype, body, image=correction, output=True)
+    return v, out, _totals(sums, ("l1", "primal", "dual", "x", "y", "u"))
+
+
+def proximal(v: Any, levels: Levels, scale: Any) -> tuple[Any, Any]:
+    """y = S_{scale·Λ}(v) for a scale a row, and Σ Λ|y| of each row."""
+    y = np.empty_like(v)
+    source, target, lam, sums = _flat(v), _flat(y), _Levels(levels), np.zeros((*v.shape[:2], 1))
+    factor = _parameter(scale, v)
+
+    def work(begin: int, end: int) -> list[Any]:
+        for index in range(begin, end):
+            row, m = divmod(index, v.shape[1])
+            one = slice(m, m + 1)
+            pointwise.proximal(
+                source[row, one], target[row, one], *lam.at(row, one), factor[row], lam.sign, sums[row, one]
+            )
+        return []
+
+    _shared_out(work, v.shape[0] * v.shape[1])
+    return y, sums[..., 0].sum(axis=1)
+
+
+def weighted_l1(x: Any, levels: Levels) -> Any:
+    """Σ Λ|x| of each row, summed in float64."""
+    maps, lam, sums = _flat(x), _Levels(levels), np.zeros((*x.shape[:2], 1))
+    for row in range(len(x)):
+        pointwise.weighted_l1(maps[row], *lam.at(row, slice(None)), sums[row])
+    return sums[..., 0].sum(axis=1)
+
+
+class _Levels:
+    """λ of a chunk of maps, as the compiled kernels take it."""
+
+    def __init__(self, levels: Levels) -> None:
+        self.level = np.ascontiguousarray(levels.level)
+        self.weight = None
+        if levels.weight is not None:
+            self.weight = _flat(np.ascontiguousarray(levels.weight))
+        self.sign = True if levels.nonnegative else None
+
+    def at(self, row: int, span: slice) -> tuple[Any, Any]:
+        level = self.level[row % len(self.level), span]
+        if self.weight is None:
+            return level, None
+        weight = self.weight[row % len(self.weight)]
+        return level, weight if len(weight) == 1 else weight[span]
+
+
+def _run(
+    filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any, output: bool
+) -> Any:
+    """Pass every map through analysis (where `image` is given), `body`, synthesis (where `output`)."""
+    values = filters.values.reshape((*filters.values.shape[:2], -1))
+    maps, channels, frequencies = values.shape
+    source = None if image is None else np.ascontiguousarray(image).reshape((rows, channels, -1))
+    out = np.zeros((rows, channels, frequencies), values.dtype) if output else None
+    count = _chunk(maps, math.prod(filters.grid))
+    chunks = maps // count
+
+    def work(begin: int, end: int) -> list[tuple[int, Any]]:
+        """Chunks begin..end of all rows; partial rows come back to be added in order."""
+        partial = []
+        with fft.workspace(count, filters.grid, dtype) as space:
+            signal, spectrum = space.signal.reshape((count, -1)), space.spectrum.reshape((count, -1))
+            while begin < end:
+                row = begin // chunks
+                stop = min(end, (row + 1) * chunks)
+                whole = out is not None and stop - begin == chunks
+                total = out[row] if whole and out is not None else np.zeros((channels, frequencies), values.dtype)
+                for chunk in range(begin, stop):
+                    first = (chunk - row * chunks) * count
+                    bank = values[first : first + count]
+                    if source is not None:
+                        pointwise.spread(bank, source[row], spectrum)
+                        space.inverse()
+                    body(row, first, signal)
+                    if out is not None:
+                        space.forward()
+                        pointwise.gather(bank, spectrum, total)
+                if out is not None and not whole:
+                    partial.append((row, total))
+                begin = stop
+        return partial
+
+    for row, total in _shared_out(work, rows * chunks):
+        out[row] += total
+    return None if out is None else out.reshape((rows, channels, *filters.values.shape[2:]))
+
+
+def _shared_out(work: Callable[[int, int], list[Any]], total: int) -> list[Any]:
+    """Run `work` on contiguous shares of range(total), one a thread; results in order."""
+    threads = max(1, min(get_threads(), total))
+    bounds = [total * t // threads for t in range(threads + 1)]
+    if threads == 1:
+        return work(0, total)
+    pool = _pools.get(threads)
+    if pool is None:
+        pool = _pools.setdefault(threads, ThreadPoolExecutor(threads - 1, "cscopt"))
+    others = [pool.submit(work, bounds[t], bounds[t + 1]) for t in range(1, threads)]
+    try:
+        first = work(bounds[0], bounds[1])
+    finally:
+        results = [other.result() for other in others]
+    return first + [item for result in results for item in result]
+
+
+def _chunk(maps: int, pixels: int) -> int:
+    """Maps handled together: small maps share the cost of a call."""
+    wanted = max(1, min(maps, _CHUNK // pixels))
+    return max(k for k in range(1, wanted + 1) if maps % k == 0)
+
+
+def _flat(codes: Any) -> Any:
+    return codes.reshape((*codes.shape[:2], -1))
+
+
+def _code_dtype(filters: FilterSpectrum, image: Any) -> Any:
+    return image.real.dtype if filters.real else image.dtype
+
+
+def _scale(filters: FilterSpectrum, dtype: Any) -> Any:
+    return np.empty(0, dtype).real.dtype.type(1 / math.prod(filters.grid))
+
+
+def _parameter(values: Any, like: Any) -> Any:
+    return np.asarray(values).astype(like.real.dtype)
+
+
+def _totals(sums: Any, names: tuple[str, ...]) -> Sums:
+    totals = {name: sums[..., k].sum(axis=1) for k, name in enumerate(names)}
+    totals["violation"] = sums[..., len(names)].max(axis=1)
+    return totals
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)

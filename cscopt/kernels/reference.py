@@ -1,0 +1,232 @@
+"""The hot loops in plain array-API code: what the fused twins in `numba` and `cupy` must compute.
+
+Every solver iteration is one *sweep*: correlate an image with all filters (analysis), update each
+coefficient on its own, and sum the filtered maps again (synthesis). The fused twins do this map by
+map while a map is in cache.
+
+Shapes: ``rows`` counts independent coding problems (batch items, times channels where one filter
+codes each channel on its own), ``maps`` filters, ``channels`` the channels that share a map.
+Images travel as spectra (rows, channels, *frequencies), codes as (rows, maps, *grid).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from cscopt import fft
+from cscopt.backend import Array, is_complex, namespace, per_item
+
+Sums = dict[str, Array]
+
+
+class FilterSpectrum(NamedTuple):
+    """Filters in the Fourier domain: `values` (maps, channels, *frequencies) of a `grid`."""
+
+    values: Array
+    grid: tuple[int, ...]
+    real: bool
+
+
+class Levels(NamedTuple):
+    """The λ of every coefficient, Λ = level · weight, and whether codes are non-negative.
+
+    `level` is (rows or 1, maps); `weight` is None or (rows or 1, maps or 1, *grid).
+    """
+
+    level: Array
+    weight: Array | None
+    nonnegative: bool
+
+    def full(self) -> Array:
+        """Λ as an array that broadcasts against the codes."""
+        ndim = 3 if self.weight is None else self.weight.ndim
+        xp = namespace(self.level)
+        level = xp.reshape(self.level, tuple(self.level.shape) + (1,) * (ndim - 2))
+        return level if self.weight is None else level * self.weight
+
+
+def soft_threshold(v: Array, threshold: Array | float, nonnegative: bool = False) -> Array:
+    """Proximal map of t|x|: sign(v) max(|v| − t, 0); the modulus shrinks where v is complex.
+
+    With `nonnegative`, max(v − t, 0).
+    """
+    xp = namespace(v)
+    if nonnegative:
+        return xp.where(v > threshold, v - threshold, xp.zeros_like(v))
+    if is_complex(v):
+        modulus = xp.abs(v)
+        inside = modulus <= threshold
+        safe = xp.where(inside, xp.ones_like(modulus), modulus)
+        return v * xp.where(inside, xp.zeros_like(modulus), 1 - threshold / safe)
+    return xp.where(xp.abs(v) > threshold, v - xp.sign(v) * threshold, xp.zeros_like(v))
+
+
+def ista_step(
+    x: Array, gradient: Array, step_size: Array | float, threshold: Array | float, nonnegative: bool = False
+) -> Array:
+    """One proximal gradient step, S_t(x − s ∇f(x)), with step size s and threshold t = s Λ."""
+    return soft_threshold(x - step_size * gradient, threshold, nonnegative)
+
+
+def fista_step(
+    x: Array,
+    point: Array,
+    gradient: Array,
+    step_size: Array | float,
+    threshold: Array | float,
+    momentum: Array | float,
+    nonnegative: bool = False,
+) -> tuple[Array, Array]:
+    """One accelerated step from the extrapolated `point` z, where `gradient` is ∇f(z).
+
+    x⁺ = S_t(z − s ∇f(z)) and z⁺ = x⁺ + β (x⁺ − x); returns (x⁺, z⁺).
+    """
+    new = ista_step(point, gradient, step_size, threshold, nonnegative)
+    return new, new + momentum * (new - x)
+
+
+def admm_step(
+    v: Array, correction: Array, threshold: Array | float, relaxation: float, nonnegative: bool = False
+) -> tuple[Array, Array]:
+    """One over-relaxed ADMM step on the single array v, with y = S_t(v), u = v − y and t = Λ/ρ.
+
+    The quadratic step is x = y − u + `correction`; then v⁺ = v + α (x − y). Returns (x, v⁺).
+    """
+    y = soft_threshold(v, threshold, nonnegative)
+    change = y - v + correction
+    return y + change, v + relaxation * change
+
+
+def analyze(image: Array, filters: FilterSpectrum) -> Array:
+    """Correlate: x_m = Σ_c F⁻¹(conj(d̂_mc) ŷ_c), from (rows, channels, *freq) to (rows, maps, *grid)."""
+    xp = namespace(image)
+    product = xp.sum(xp.conj(filters.values)[None, ...] * image[:, None, ...], axis=2)
+    return fft.inverse(product, filters.grid, filters.real)
+
+
+def synthesize(codes: Array, filters: FilterSpectrum) -> Array:
+    """Convolve and sum: ŷ_c = Σ_m d̂_mc x̂_m, from (rows, maps, *grid) to (rows, channels, *freq)."""
+    xp = namespace(codes)
+    spectrum = fft.forward(codes, filters.grid)
+    return xp.sum(filters.values[None, ...] * spectrum[:, :, None, ...], axis=1)
+
+
+def violation(image: Array, filters: FilterSpectrum, levels: Levels) -> Array:
+    """Largest |Dᴴ image| / Λ of each row (its positive part alone for non-negative codes)."""
+    return _violation(analyze(image, filters), levels)
+
+
+def ista_sweep(
+    x: Array, residual: Array, filters: FilterSpectrum, levels: Levels, step_size: Array
+) -> tuple[Array, Array, Sums]:
+    """ISTA on all maps, given the spectrum of the gradient's image (A D x − y, weighted).
+
+    Returns the new codes, the spectrum of D x⁺, and per row: ``l1`` = Σ Λ|x⁺|, ``change`` =
+    ‖x⁺ − x‖², and ``violation`` = max |gradient| / Λ at the old codes.
+    """
+    gradient = analyze(residual, filters)
+    step = per_item(step_size, x.ndim)
+    new = ista_step(x, gradient, step, step * _lam(levels, x), levels.nonnegative)
+    sums = {
+        "l1": weighted_l1(new, levels),
+        "change": _sum_sq(new - x),
+        "violation": _violation(-gradient, levels),
+    }
+    return new, synthesize(new, filters), sums
+
+
+def fista_sweep(
+    x: Array,
+    point: Array,
+    residual: Array,
+    filters: FilterSpectrum,
+    levels: Levels,
+    step_size: Array,
+    momentum: Array,
+) -> tuple[Array, Array, Array, Sums]:
+    """FISTA on all maps, given the spectrum of the gradient's image at the extrapolated `point`.
+
+    Returns x⁺, z⁺, the spectrum of D z⁺, and per row: ``l1`` = Σ Λ|x⁺|, ``change`` = ‖x⁺ − z‖²,
+    ``turn`` = Re⟨z − x⁺, x⁺ − x⟩ and ``violation`` = max |gradient| / Λ at z.
+    """
+    gradient = analyze(residual, filters)
+    step, beta = per_item(step_size, x.ndim), per_item(momentum, x.ndim)
+    threshold = step * _lam(levels, x)
+    new, ahead = fista_step(x, point, gradient, step, threshold, beta, levels.nonnegative)
+    sums = {
+        "l1": weighted_l1(new, levels),
+        "change": _sum_sq(new - point),
+        "turn": _inner(point - new, new - x),
+        "violation": _violation(-gradient, levels),
+    }
+    return new, ahead, synthesize(ahead, filters), sums
+
+
+def admm_sweep(
+    v: Array,
+    correction: Array,
+    filters: FilterSpectrum,
+    levels: Levels,
+    penalty: Array,
+    relaxation: float,
+) -> tuple[Array, Array, Sums]:
+    """ADMM on all maps, given the spectrum of the image whose analysis is x − z.
+
+    Returns v⁺, the spectrum of D z⁺, and per row: ``l1`` = Σ Λ|y⁺|, ``primal`` = ‖x − y⁺‖²,
+    ``dual`` = ‖y⁺ − y‖², ``x``, ``y``, ``u`` = squared norms, ``violation`` = max |x − z| / Λ.
+    """
+    shift = analyze(correction, filters)
+    threshold = _lam(levels, v) / per_item(penalty, v.ndim)
+    old = soft_threshold(v, threshold, levels.nonnegative)
+    x, new = admm_step(v, shift, threshold, relaxation, levels.nonnegative)
+    y = soft_threshold(new, threshold, levels.nonnegative)
+    sums = {
+        "l1": weighted_l1(y, levels),
+        "primal": _sum_sq(x - y),
+        "dual": _sum_sq(y - old),
+        "x": _sum_sq(x),
+        "y": _sum_sq(y),
+        "u": _sum_sq(new - y),
+        "violation": _violation(shift, levels),
+    }
+    return new, synthesize(2 * y - new, filters), sums
+
+
+def proximal(v: Array, levels: Levels, scale: Array) -> tuple[Array, Array]:
+    """y = S_{scale·Λ}(v) for a scale a row, and Σ Λ|y| of each row."""
+    y = soft_threshold(v, per_item(scale, v.ndim) * _lam(levels, v), levels.nonnegative)
+    return y, weighted_l1(y, levels)
+
+
+def _lam(levels: Levels, like: Array) -> Array:
+    lam = levels.full()
+    xp = namespace(lam)
+    return xp.reshape(lam, tuple(lam.shape) + (1,) * (like.ndim - lam.ndim))
+
+
+def _axes(x: Array) -> tuple[int, ...]:
+    return tuple(range(1, x.ndim))
+
+
+def _sum_sq(x: Array) -> Array:
+    return _inner(x, x)
+
+
+def _inner(a: Array, b: Array) -> Array:
+    xp = namespace(a)
+    product = xp.real(xp.conj(a) * b) if is_complex(a) else a * b
+    return xp.sum(product, axis=_axes(a), dtype=xp.float64)
+
+
+def weighted_l1(x: Array, levels: Levels) -> Array:
+    """Σ Λ|x| of each row, summed in float64."""
+    xp = namespace(x)
+    return xp.sum(_lam(levels, x) * xp.abs(x), axis=_axes(x), dtype=xp.float64)
+
+
+def _violation(ascent: Array, levels: Levels) -> Array:
+    xp = namespace(ascent)
+    size: Any = ascent if levels.nonnegative else xp.abs(ascent)
+    worst = xp.max(size / _lam(levels, ascent), axis=_axes(ascent))
+    worst = xp.astype(worst, xp.float64)
+    return xp.where(worst > 0, worst, xp.zeros_like(worst))

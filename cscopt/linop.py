@@ -1,0 +1,217 @@
+"""Linear operators: apply, adjoint, norm, sums, products, and the dot test that holds them to it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from cscopt.backend import Array, is_complex, namespace, to_numpy
+
+Shape = tuple[int, ...]
+
+
+class LinearOperator:
+    """A linear map A of each item of a batch, with its adjoint Aᴴ.
+
+    A subclass gives `apply` and `adjoint`; `A @ B` composes, `A + B` adds, `2 * A` scales, `A.H` is
+    the adjoint operator.
+
+    Parameters
+    ----------
+    input_shape, output_shape : tuple of int
+        Shapes of one item, without the batch axis.
+    norm : float, optional
+        Spectral norm of A, or an upper bound; None where unknown.
+    """
+
+    def __init__(self, input_shape: Shape, output_shape: Shape, norm: float | None = None) -> None:
+        self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
+        self._norm = norm
+
+    @property
+    def norm(self) -> float | None:
+        """Spectral norm of A or an upper bound of it; None where unknown."""
+        return self._norm
+
+    def apply(self, x: Array) -> Array:
+        """A x for a batch (batch, *input_shape)."""
+        raise TypeError(f"{type(self).__name__} does not define apply")
+
+    def adjoint(self, y: Array) -> Array:
+        """Aᴴ y for a batch (batch, *output_shape)."""
+        raise TypeError(f"{type(self).__name__} does not define adjoint")
+
+    def take(self, items: Array) -> LinearOperator:
+        """The operator of some items of the batch; itself, where all items share one."""
+        return self
+
+    def __call__(self, x: Array) -> Array:
+        return self.apply(x)
+
+    @property
+    def H(self) -> LinearOperator:
+        """The adjoint operator Aᴴ."""
+        return FunctionOperator(self.adjoint, self.apply, self.output_shape, self.input_shape, self.norm)
+
+    def __matmul__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        return _Product(self, other)
+
+    def __add__(self, other: LinearOperator) -> LinearOperator:
+        if not isinstance(other, LinearOperator):
+            return NotImplemented
+        return _Sum(self, other)
+
+    def __rmul__(self, factor: complex) -> LinearOperator:
+        if not isinstance(factor, int | float | complex):
+            return NotImplemented
+        return _Scaled(factor, self)
+
+    def to_scipy(self, dtype: Any = np.float64) -> Any:
+        """`scipy.sparse.linalg.LinearOperator` of one flattened item (NumPy)."""
+        from scipy.sparse.linalg import LinearOperator as SciPyOperator
+
+        def run(function: Callable[[Array], Array], shape: Shape, vector: Any) -> Any:
+            return to_numpy(function(np.asarray(vector).reshape((1, *shape)))).reshape(-1)
+
+        return SciPyOperator(
+            (math.prod(self.output_shape), math.prod(self.input_shape)),
+            matvec=lambda x: run(self.apply, self.input_shape, x),
+            rmatvec=lambda y: run(self.adjoint, self.output_shape, y),
+            dtype=dtype,
+        )
+
+
+class FunctionOperator(LinearOperator):
+    """A linear operator from two functions of a batch: x ↦ A x and y ↦ Aᴴ y."""
+
+    def __init__(
+        self,
+        apply: Callable[[Array], Array],
+        adjoint: Callable[[Array], Array],
+        input_shape: Shape,
+        output_shape: Shape,
+        norm: float | None = None,
+    ) -> None:
+        super().__init__(input_shape, output_shape, norm)
+        self._apply, self._adjoint = apply, adjoint
+
+    def apply(self, x: Array) -> Array:
+        return self._apply(x)
+
+    def adjoint(self, y: Array) -> Array:
+        return self._adjoint(y)
+
+
+def from_scipy(operator: Any, input_shape: Shape, output_shape: Shape, norm: float | None = None) -> LinearOperator:
+    """A `LinearOperator` from SciPy's, or from a matrix, acting on flattened items (NumPy).
+
+    Raises
+    ------
+    ValueError
+        If the matrix shape does not fit the item shapes.
+    """
+    from scipy.sparse.linalg import aslinearoperator
+
+    matrix = aslinearoperator(operator)
+    wanted = (math.prod(output_shape), math.prod(input_shape))
+    if matrix.shape != wanted:
+        raise ValueError(
+            f"operator has shape {matrix.shape}, but items of {tuple(input_shape)} and "
+            f"{tuple(output_shape)} need {wanted}"
+        )
+
+    def columns(product: Callable[[Any], Any], shape: Shape) -> Callable[[Any], Any]:
+        return lambda x: product(x.reshape((len(x), -1)).T).T.reshape((len(x), *shape))
+
+    return FunctionOperator(
+        columns(matrix.matmat, tuple(output_shape)),
+        columns(matrix.rmatmat, tuple(input_shape)),
+        input_shape,
+        output_shape,
+        norm,
+    )
+
+
+def inner(a: Array, b: Array) -> float | complex:
+    """⟨a, b⟩ = Σ conj(a) b over all entries, summed in double precision."""
+    xp = namespace(a, b)
+    if is_complex(a) or is_complex(b):
+        return complex(xp.sum(xp.conj(a) * b if is_complex(a) else a * b, dtype=xp.complex128))
+    return float(xp.sum(a * b, dtype=xp.float64))
+
+
+def dot_test(operator: LinearOperator, x: Array, y: Array) -> float:
+    """|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖) for given batches x and y; the real part where x is real."""
+    image, back = operator.apply(x), operator.adjoint(y)
+    left, right = inner(y, image), inner(back, x)
+    mismatch = abs(left - right) if is_complex(x) else abs(complex(left).real - complex(right).real)
+    size = math.sqrt(abs(inner(image, image)) * abs(inner(y, y)))
+    return float(mismatch / size) if size > 0 else float(mismatch)
+
+
+class _Product(LinearOperator):
+    """A B."""
+
+    def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
+        if outer.input_shape != inner.output_shape:
+            raise ValueError(
+                f"cannot compose: the right operator gives {inner.output_shape}, "
+                f"the left one takes {outer.input_shape}"
+            )
+        norm = None if outer.norm is None or inner.norm is None else outer.norm * inner.norm
+        super().__init__(inner.input_shape, outer.output_shape, norm)
+        self.outer, self.inner = outer, inner
+
+    def apply(self, x: Array) -> Array:
+        return self.outer.apply(self.inner.apply(x))
+
+    def adjoint(self, y: Array) -> Array:
+        return self.inner.adjoint(self.outer.adjoint(y))
+
+    def take(self, items: Array) -> LinearOperator:
+        return _Product(self.outer.take(items), self.inner.take(items))
+
+
+class _Sum(LinearOperator):
+    """A + B."""
+
+    def __init__(self, first: LinearOperator, second: LinearOperator) -> None:
+        shapes = (first.input_shape, first.output_shape), (second.input_shape, second.output_shape)
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"cannot add operators of shapes {shapes[0]} and {shapes[1]}")
+        norm = None if first.norm is None or second.norm is None else first.norm + second.norm
+        super().__init__(*shapes[0], norm)
+        self.first, self.second = first, second
+
+    def apply(self, x: Array) -> Array:
+        return self.first.apply(x) + self.second.apply(x)
+
+    def adjoint(self, y: Array) -> Array:
+        return self.first.adjoint(y) + self.second.adjoint(y)
+
+    def take(self, items: Array) -> LinearOperator:
+        return _Sum(self.first.take(items), self.second.take(items))
+
+
+class _Scaled(LinearOperator):
+    """c A."""
+
+    def __init__(self, factor: complex, operator: LinearOperator) -> None:
+        norm = None if operator.norm is None else abs(factor) * operator.norm
+        super().__init__(operator.input_shape, operator.output_shape, norm)
+        self.factor, self.operator = factor, operator
+
+    def apply(self, x: Array) -> Array:
+        return self.factor * self.operator.apply(x)
+
+    def adjoint(self, y: Array) -> Array:
+        factor = self.factor.conjugate() if isinstance(self.factor, complex) else self.factor
+        return factor * self.operator.adjoint(y)
+
+    def take(self, items: Array) -> LinearOperator:
+        return _Scaled(self.factor, self.operator.take(items))

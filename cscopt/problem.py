@@ -1,0 +1,281 @@
+"""CSCProblem: one convolutional sparse coding problem, all of whose arguments are checked here, once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from cscopt import checks, kernels
+from cscopt.backend import Array, asarray_like, device, is_array, is_complex, namespace, real_dtype
+from cscopt.datafit import LeastSquares
+from cscopt.dictionary import ConvDictionary, Synthesis, pad
+from cscopt.kernels import Levels
+from cscopt.linop import LinearOperator, dot_test
+from cscopt.penalties import L1
+
+
+class CSCProblem:
+    r"""minimise over x:  ½‖W(y − A Σ_m d_m * x_m)‖² + g(x).
+
+    Parameters
+    ----------
+    signal : array, (batch, channel, \*space), or (batch, \*A.output_shape)
+        The data y; floats, or integers, which become float32 with their values unchanged. Its
+        library, device and dtype decide where and how the problem is solved.
+    dictionary : ConvDictionary or array (M, C, \*support)
+        The filters d_m.
+    penalty : L1 or float
+        g; a number λ stands for ``L1(λ)``.
+    forward : LinearOperator, optional
+        A, from images (channel, \*space) to data.
+    mask : array, optional
+        Non-negative weights W that broadcast against the signal.
+    boundary : {"circular", "zero", "none"}, default "circular"
+        See `Synthesis`.
+    real_codes : bool, optional
+        Real codes of complex data (needs `forward` or else ignores the imaginary part of y).
+        By default codes are complex where the signal is, and real for a non-negative penalty.
+
+    Attributes
+    ----------
+    codes_shape : tuple of int
+        (batch, maps, \*code space).
+    lambda_max : float
+        From where all codes are zero.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One sentence naming the argument that does not fit.
+    """
+
+    def __init__(
+        self,
+        signal: Array,
+        dictionary: ConvDictionary | Array,
+        penalty: L1 | float,
+        forward: LinearOperator | None = None,
+        mask: Array | None = None,
+        boundary: str = "circular",
+        real_codes: bool | None = None,
+    ) -> None:
+        self.signal = _signal(signal)
+        self.dictionary = dictionary if isinstance(dictionary, ConvDictionary) else ConvDictionary(dictionary)
+        self.penalty = penalty if isinstance(penalty, L1) else L1(penalty)
+        self.forward, self.boundary = forward, boundary
+        self.mask = None if mask is None else _mask(mask, self.signal)
+        if forward is not None and tuple(self.signal.shape[1:]) != forward.output_shape:
+            raise ValueError(
+                f"signal must have the shape that forward gives, (batch, *{forward.output_shape}); "
+                f"got {tuple(self.signal.shape)}"
+            )
+        shape = tuple(self.signal.shape[1:]) if forward is None else forward.input_shape
+        if len(shape) != self.dictionary.filters.ndim - 1:
+            axes = "(batch, channel, *space)" if forward is None else "A's images as (channel, *space)"
+            raise ValueError(
+                f"signal must be {axes} with {len(self.dictionary.support)} spatial axes, as the filters have; "
+                f"got shape {tuple(self.signal.shape) if forward is None else shape}"
+            )
+        if real_codes is None:
+            real_codes = self.penalty.nonnegative or not is_complex(self.signal)
+        if self.penalty.nonnegative and not real_codes:
+            raise ValueError("real_codes must not be False for a non-negative penalty")
+        xp = namespace(self.signal)
+        like = xp.real(self.signal) if real_codes and is_complex(self.signal) else self.signal
+        self._code = like[:1]
+        self.synthesis = Synthesis(self.dictionary, shape[1:], boundary, shape[0], like)
+        self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
+        self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
+        self.levels = self._levels()
+        if forward is not None:
+            self._check_adjoint(forward)
+
+    @property
+    def batch(self) -> int:
+        """Number of items in the batch."""
+        return int(self.signal.shape[0])
+
+    @property
+    def code_dtype(self) -> Any:
+        """dtype of the codes."""
+        return self._code.dtype
+
+    @property
+    def real(self) -> Any:
+        """Real dtype of the problem's precision."""
+        return real_dtype(self.signal)
+
+    @cached_property
+    def zero_violation(self) -> Array:
+        """max |DᴴAᴴWᴴW y| / Λ of each item, (batch,): the codes are zero exactly where it is ≤ 1."""
+        return self.items_max(self.violation(self.datafit.ascent(self.datafit.target)))
+
+    @property
+    def lambda_max(self) -> float:
+        """Smallest λ for which all codes are zero.
+
+        Where λ is an array, its largest entry stands for it: multiplying the array by
+        ``lambda_max / lam.max()`` is what just makes all codes zero.
+        """
+        xp = namespace(self.signal)
+        lam = self.penalty.resolve(self.codes_shape, self._code)
+        return float(xp.max(self.zero_violation)) * float(xp.max(lam))
+
+    @cached_property
+    def lipschitz(self) -> Array | None:
+        """Bound of ‖W A D‖² of each item, (batch,), exact for a circular problem; None if A's norm is unknown."""
+        norm = 1.0 if self.forward is None else self.forward.norm
+        if norm is None:
+            return None
+        return self.datafit.weight_norm**2 * (norm**2 * self.synthesis.norm_sq)
+
+    def objective(self, codes: Array) -> Array:
+        """½‖W(y − A D x)‖² + g(x) of each item, (batch,), in float64."""
+        spectrum = self.synthesis.synthesize(self.embed(codes))
+        size, _ = self.datafit.measures(self.datafit.residual(spectrum))
+        return size / 2 + self.penalty.value(codes)
+
+    def gradient(self, codes: Array) -> Array:
+        """Gradient of the data term, DᴴAᴴWᴴW(A D x − y), in the codes' shape."""
+        spectrum = self.synthesis.synthesize(self.embed(codes))
+        ascent = self.datafit.ascent(self.datafit.residual(spectrum))
+        return -self.synthesis.crop(kernels.for_array(ascent).analyze(ascent, self.synthesis.filters))
+
+    def embed(self, codes: Array) -> Array:
+        """Check codes (batch, maps, *code space) and lay them on the grid as rows.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If shape, library, device or values do not fit.
+        """
+        namespace(codes, self.signal)
+        if tuple(codes.shape) != self.codes_shape:
+            raise ValueError(f"codes must have shape {self.codes_shape}; got {tuple(codes.shape)}")
+        checks.finite(codes, "codes")
+        xp = namespace(codes)
+        if is_complex(codes) and not xp.isdtype(self.code_dtype, "complex floating"):
+            raise TypeError(f"codes must be real here; got {codes.dtype}")
+        return self.synthesis.embed(xp.astype(codes, self.code_dtype, copy=False))
+
+    def violation(self, ascent: Array) -> Array:
+        """max |Dᴴ ascent| / Λ of each row."""
+        return kernels.for_array(ascent).violation(ascent, self.synthesis.filters, self.levels)
+
+    def items_sum(self, rows: Array) -> Array:
+        """Sum over the rows of each item."""
+        return namespace(rows).sum(self._by_item(rows), axis=1)
+
+    def items_max(self, rows: Array) -> Array:
+        """Maximum over the rows of each item."""
+        return namespace(rows).max(self._by_item(rows), axis=1)
+
+    def per_row(self, items: Array) -> Array:
+        """One number an item, in the problem's real dtype, repeated for its rows."""
+        xp = namespace(items)
+        return xp.repeat(xp.astype(items, self.real, copy=False), self.synthesis.groups)
+
+    def take(self, items: Array) -> CSCProblem:
+        """The problem of some items of the batch (unchecked: they were checked as part of the whole)."""
+        xp = namespace(self.signal)
+        new = object.__new__(CSCProblem)
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("zero_violation", "lipschitz")})
+        new.signal = xp.take(self.signal, items, axis=0)
+        new.codes_shape = (new.signal.shape[0], *self.codes_shape[1:])
+        new.datafit = self.datafit.take(items)
+        new.forward, new.mask = new.datafit.forward, new.datafit.mask
+        lam = self.penalty.lam
+        if is_array(lam) and lam.ndim == len(self.codes_shape):
+            new.penalty = L1(namespace(lam).take(lam, asarray_like(items, lam), axis=0), self.penalty.nonnegative)
+        new.levels = new._levels()
+        return new
+
+    def _by_item(self, rows: Array) -> Array:
+        return namespace(rows).reshape(rows, (-1, self.synthesis.groups))
+
+    def _levels(self) -> Levels:
+        """Λ split into a level for each row and map and a weight map, with a wall outside the code box.
+
+        The wall is a huge finite weight: it forbids codes there, and fast arithmetic needs no
+        infinity.
+        """
+        synthesis, xp = self.synthesis, namespace(self.signal)
+        lam = self.penalty.resolve(self.codes_shape, self._code)
+        rows, maps = self.batch * synthesis.groups, synthesis.n_filters
+        ones = xp.ones((rows, maps), dtype=self.real, device=device(self.signal))
+        boxed = synthesis.code_space != synthesis.grid
+        weight = None
+        if lam.ndim <= 1 or tuple(lam.shape[-len(synthesis.grid) :]) == (1,) * len(synthesis.grid):
+            level = xp.reshape(xp.broadcast_to(xp.reshape(lam, (1, -1)), (self.batch, self.codes_shape[1])), (rows, maps))
+            if boxed:
+                weight = xp.ones((1, 1, *synthesis.code_space), dtype=self.real, device=device(self.signal))
+        else:
+            level = ones
+            weight = lam if lam.ndim == len(self.codes_shape) else lam[None, ...]
+            if synthesis.groups > 1:
+                weight = xp.broadcast_to(weight, self.codes_shape)
+            weight = xp.reshape(weight, (-1, maps, *synthesis.code_space))
+        if weight is not None and boxed:
+            corner = (0,) * len(synthesis.grid)
+            inside = pad(xp.ones_like(weight), synthesis.grid, corner)
+            wall = xp.asarray(float(xp.finfo(self.real).max) ** 0.5, dtype=self.real, device=device(self.signal))
+            weight = xp.where(inside > 0, pad(weight, synthesis.grid, corner), wall)
+        if not bool(xp.all(level > 0)):
+            raise ValueError(f"lam must be positive in the signal's precision; it vanishes in {self.signal.dtype}")
+        return Levels(level, weight, self.penalty.nonnegative)
+
+    def _check_adjoint(self, forward: LinearOperator) -> None:
+        """One dot test on the data themselves and their image, so that a wrong adjoint never runs."""
+        xp = namespace(self.signal)
+        back = forward.adjoint(self.signal[:1])
+        if tuple(back.shape[1:]) != forward.input_shape:
+            raise ValueError(f"forward.adjoint must give {forward.input_shape}; got {tuple(back.shape[1:])}")
+        n = 1
+        for extent in back.shape:
+            n *= extent
+        ramp = xp.cos(xp.astype(xp.arange(n, device=device(back)), real_dtype(back)) * 1.234)
+        probe = xp.reshape(ramp, back.shape)
+        if is_complex(back):
+            probe = xp.astype(probe, back.dtype)
+        data = self.signal[:1]
+        if not bool(xp.any(data != 0)):
+            data = xp.ones_like(data)
+        mismatch = dot_test(forward, probe, data)
+        if not mismatch < 1e-3:
+            raise ValueError(
+                f"forward.adjoint must be the adjoint of forward.apply; the dot test is off by {mismatch:.1e}"
+            )
+
+
+def _signal(signal: Array) -> Array:
+    if not is_array(signal):
+        raise TypeError(f"signal must be an array; got {type(signal).__name__}")
+    xp = namespace(signal)
+    if xp.isdtype(signal.dtype, ("integral", "bool")):
+        signal = xp.astype(signal, xp.float32)
+    checks.floating(signal, "signal")
+    if signal.ndim < 2 or 0 in signal.shape:
+        raise ValueError(
+            f"signal must be (batch, channel, *space) and not empty; got shape {tuple(signal.shape)}"
+        )
+    checks.finite(signal, "signal")
+    return signal
+
+
+def _mask(mask: Array, signal: Array) -> Array:
+    if not is_array(mask):
+        raise TypeError(f"mask must be an array; got {type(mask).__name__}")
+    if namespace(mask).isdtype(mask.dtype, "complex floating"):
+        raise TypeError(f"mask must be real; got {mask.dtype}")
+    weights = asarray_like(mask, signal, real_dtype(signal))
+    xp = namespace(weights)
+    shape = tuple(mask.shape)
+    padded = (1,) * (signal.ndim - len(shape)) + shape
+    if len(shape) > signal.ndim or any(m not in (1, s) for m, s in zip(padded, signal.shape, strict=True)):
+        raise ValueError(f"mask must broadcast against the signal {tuple(signal.shape)}; got shape {shape}")
+    checks.finite(weights, "mask")
+    if bool(xp.any(weights < 0)):
+        raise ValueError(f"mask must not be negative; its least entry is {float(xp.min(weights)):g}")
+    if not bool(xp.any(weights > 0)):
+        raise ValueError("mask must not be zero everywhere")
+    return xp.reshape(weights, padded)

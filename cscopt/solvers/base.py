@@ -1,0 +1,100 @@
+"""What a solver is: a frozen record of options with `init`, `step`, and a view of the codes so far."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, ClassVar
+
+from cscopt.backend import Array, is_array, is_torch, namespace
+from cscopt.certificate import Certificate, certify_rows
+from cscopt.problem import CSCProblem
+
+
+class Solver:
+    """Base of the solvers.
+
+    A state is a frozen dataclass whose arrays all have the batch (or batch · groups) as first axis.
+    `step` may consume the state it is given.
+    """
+
+    name: ClassVar[str]
+    """The word that names the solver in `solve`."""
+
+    def check(self, problem: CSCProblem) -> None:
+        """Raise if the solver cannot serve this problem."""
+
+    def init(self, problem: CSCProblem, x0: Array | None = None) -> Any:
+        """First state, from zero codes or from x0 (batch, maps, *code space)."""
+        raise TypeError(f"{type(self).__name__} does not define init")
+
+    def step(self, problem: CSCProblem, state: Any) -> Any:
+        """One iteration."""
+        raise TypeError(f"{type(self).__name__} does not define step")
+
+    def rows(self, problem: CSCProblem, state: Any) -> Array:
+        """The codes of a state on the grid, (rows, maps, *grid)."""
+        raise TypeError(f"{type(self).__name__} does not define rows")
+
+    def certificate(self, problem: CSCProblem, state: Any) -> Certificate:
+        """Certificate of a state, from scratch unless the solver knows a cheaper way."""
+        return certify_rows(problem, self.rows(problem, state))
+
+    def report(self, problem: CSCProblem, state: Any) -> dict[str, float]:
+        """What the solver adds to a row of the history."""
+        return {}
+
+
+def start(problem: CSCProblem, x0: Array | None) -> Array:
+    """Starting codes on the grid: zero, or a copy of x0 (its positive part for non-negative codes)."""
+    xp = namespace(problem.signal)
+    if x0 is None:
+        synthesis = problem.synthesis
+        shape = (problem.batch * synthesis.groups, synthesis.n_filters, *synthesis.grid)
+        return xp.zeros(shape, dtype=problem.code_dtype, device=problem.signal.device)
+    rows = problem.embed(x0)
+    if problem.penalty.nonnegative:
+        rows = xp.where(rows > 0, rows, xp.zeros_like(rows))
+    return copy(rows)
+
+
+def copy(array: Array) -> Array:
+    """A contiguous copy."""
+    return array.clone() if is_torch(array) else namespace(array).asarray(array, copy=True)
+
+
+def copy_state(state: Any) -> Any:
+    """A state that shares no array with the one given."""
+    return _map(copy, state)
+
+
+def take_state(state: Any, items: Array, batch: int) -> Any:
+    """The state of some items of a batch."""
+
+    def take(array: Array) -> Array:
+        xp, rows = namespace(array), array.shape[0] // batch
+        index = xp.reshape(items[:, None] * rows + xp.arange(rows, device=array.device)[None, :], (-1,))
+        return xp.take(array, index, axis=0)
+
+    return _map(take, state)
+
+
+def join_states(states: list[Any], order: Array) -> Any:
+    """One state from states of disjoint items; item i of the result is item order[i] of the joint list."""
+
+    def join(*arrays: Array) -> Array:
+        xp = namespace(*arrays)
+        joint = xp.concat(list(arrays), axis=0)
+        return take_state(joint, order, order.shape[0])
+
+    return _map(join, *states)
+
+
+def _map(function: Any, *trees: Any) -> Any:
+    """Apply to all arrays of states of one kind; other fields come from the last state."""
+    first = trees[0]
+    if is_array(first):
+        return function(*trees)
+    if is_dataclass(first) and not isinstance(first, type):
+        values = {f.name: _map(function, *(getattr(t, f.name) for t in trees)) for f in fields(first)}
+        return replace(first, **values)
+    return trees[-1]

@@ -1,0 +1,76 @@
+"""ISTA: the proximal gradient method; monotone, slow, and the one that unrolled networks imitate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from cscopt import kernels
+from cscopt.backend import Array, namespace
+from cscopt.certificate import Certificate, compare, dual_value
+from cscopt.problem import CSCProblem
+from cscopt.solvers.base import Solver, copy, start
+from cscopt.solvers.descent import backtrack, step_sizes
+
+
+@dataclass(frozen=True)
+class ISTAState:
+    """Codes x, the spectrum of D x, Σ Λ|x|, step sizes, and the best dual value so far."""
+
+    x: Array
+    spectrum: Array
+    l1: Array
+    steps: Array
+    dual: Array
+    iteration: int = 0
+
+
+@dataclass(frozen=True)
+class ISTA(Solver):
+    """Iterative soft thresholding, x⁺ = S_{sΛ}(x − s ∇f(x)) with s = 1/‖W A D‖².
+
+    Source: Daubechies, Defrise and De Mol 2004; Beck and Teboulle 2009, eq. 3.1.
+    """
+
+    name: ClassVar[str] = "ista"
+
+    def init(self, problem: CSCProblem, x0: Array | None = None) -> ISTAState:
+        x = start(problem, x0)
+        l1 = problem.items_sum(kernels.for_array(x).weighted_l1(x, problem.levels))
+        steps = step_sizes(problem)
+        return ISTAState(x, problem.synthesis.synthesize(x), l1, steps, namespace(l1).zeros_like(l1))
+
+    def step(self, problem: CSCProblem, state: ISTAState) -> ISTAState:
+        fit, filters, levels = problem.datafit, problem.synthesis.filters, problem.levels
+        residual = fit.residual(state.spectrum)
+        descent = -fit.ascent(residual)
+        sweep = kernels.for_array(state.x).ista_sweep
+        if problem.lipschitz is None:
+            (x, spectrum, sums), steps = backtrack(
+                problem,
+                lambda steps: sweep(copy(state.x), descent, filters, levels, problem.per_row(steps)),
+                lambda trial: (trial[1], problem.items_sum(trial[2]["change"])),
+                state.spectrum,
+                state.steps,
+            )
+        else:
+            steps = state.steps
+            x, spectrum, sums = sweep(state.x, descent, filters, levels, problem.per_row(steps))
+        norm_sq, overlap = fit.measures(residual)
+        dual = dual_value(norm_sq, overlap, problem.items_max(sums["violation"]))
+        return replace(
+            state,
+            x=x,
+            spectrum=spectrum,
+            l1=problem.items_sum(sums["l1"]),
+            steps=steps,
+            dual=namespace(dual).maximum(state.dual, dual),
+            iteration=state.iteration + 1,
+        )
+
+    def rows(self, problem: CSCProblem, state: ISTAState) -> Array:
+        return state.x
+
+    def certificate(self, problem: CSCProblem, state: ISTAState) -> Certificate:
+        norm_sq, _ = problem.datafit.measures(problem.datafit.residual(state.spectrum))
+        return compare(norm_sq / 2 + state.l1, state.dual)
