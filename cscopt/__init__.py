@@ -2,10 +2,36 @@
 
 from cscopt.backend import get_threads, set_threads, to_numpy
 from cscopt.certificate import Certificate, certify, kkt_residual
+from cscopt.codes import SparseCodes
 from cscopt.dictionary import ConvDictionary, Synthesis
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import ADMM, FISTA, ISTA, Solution, solve
+from cscopt.tasks import code
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ADMM",
+    "FISTA",
+    "ISTA",
+    "L1",
+    "CSCProblem",
+    "Certificate",
+    "ConvDictionary",
+    "FunctionOperator",
+    "LinearOperator",
+    "Solution",
+    "SparseCodes",
+    "Synthesis",
+    "certify",
+    "code",
+    "dot_test",
+    "from_scipy",
+    "get_threads",
+    "kkt_residual",
+    "set_threads",
+    "solve",
+    "to_numpy",
+]

@@ -82,9 +82,7 @@ def asarray_like(values: Any, like: Array, dtype: Any = None) -> Array:
     if is_array(values) and not is_numpy(values):
         namespace(values, like)
         if device(values) != device(like):
-            raise ValueError(
-                f"the arrays must be on one device; got {device(values)} and {device(like)}"
-            )
+            raise ValueError(f"the arrays must be on one device; got {device(values)} and {device(like)}")
         return values if dtype is None or values.dtype == dtype else xp.astype(values, dtype)
     return xp.asarray(np.ascontiguousarray(values) if is_numpy(values) else values, dtype=dtype, device=device(like))
 

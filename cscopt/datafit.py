@@ -28,9 +28,7 @@ class LeastSquares:
         W, broadcasting against the signal; one if absent.
     """
 
-    def __init__(
-        self, signal: Array, synthesis: Synthesis, forward: LinearOperator | None, mask: Array | None
-    ) -> None:
+    def __init__(self, signal: Array, synthesis: Synthesis, forward: LinearOperator | None, mask: Array | None) -> None:
         xp = namespace(signal)
         self.signal, self.synthesis, self.forward, self.mask = signal, synthesis, forward, mask
         self.spectral = forward is None and mask is None and synthesis.boundary == "circular"
@@ -105,9 +103,7 @@ class LeastSquares:
         weight = ones if self.mask is None else ones * self.mask**2
         image = xp.real(signal) if synthesis.filters.real and is_complex(signal) else signal
         lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
-        first, second = (
-            pad(xp.reshape(a, lead), synthesis.grid, synthesis.offset) for a in (weight, weight * image)
-        )
+        first, second = (pad(xp.reshape(a, lead), synthesis.grid, synthesis.offset) for a in (weight, weight * image))
         return first, second
 
     def take(self, items: Array) -> LeastSquares:

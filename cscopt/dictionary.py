@@ -205,7 +205,7 @@ class Synthesis(LinearOperator):
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:
-        """Eigenvalues (channels, \\*freq) and eigenvectors of D Dᴴ at each frequency.
+        """Eigenvalues (channels, *freq) and eigenvectors of D Dᴴ at each frequency.
 
         One channel a map: Σ_m |d̂_m|² and no eigenvectors.
         """
@@ -235,7 +235,7 @@ class Synthesis(LinearOperator):
         return math.sqrt(self.lipschitz)
 
     def solve_gram(self, image: Array, shift: Array) -> Array:
-        """(D Dᴴ + shift)⁻¹ image for image spectra (rows, channels, \\*freq); shift is (rows,)."""
+        """(D Dᴴ + shift)⁻¹ image for image spectra (rows, channels, *freq); shift is (rows,)."""
         xp = namespace(image)
         eigenvalues, vectors = self.gram
         shift = xp.reshape(shift, (-1,) + (1,) * (image.ndim - 1))
@@ -247,11 +247,11 @@ class Synthesis(LinearOperator):
         return xp.moveaxis(xp.matmul(vectors, turned)[..., 0], -1, 1)
 
     def apply(self, codes: Array) -> Array:
-        """D x: codes (batch, maps, \\*code space) to an image (batch, C, \\*space)."""
+        """D x: codes (batch, maps, *code space) to an image (batch, C, *space)."""
         return self.image(self.synthesize(self.embed(codes)))
 
     def adjoint(self, image: Array) -> Array:
-        """Dᴴ y: an image (batch, C, \\*space) to correlations (batch, maps, \\*code space)."""
+        """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""
         return self.crop(kernels.for_array(image).analyze(self.spectrum(image), self.filters))
 
     def synthesize(self, maps: Array) -> Array:
@@ -259,14 +259,14 @@ class Synthesis(LinearOperator):
         return kernels.for_array(maps).synthesize(maps, self.filters)
 
     def image(self, spectrum: Array) -> Array:
-        """Image (batch, C, \\*space) of a spectrum (rows, channels, \\*freq)."""
+        """Image (batch, C, *space) of a spectrum (rows, channels, *freq)."""
         xp = namespace(spectrum)
         full = fft.inverse(spectrum, self.grid, self.filters.real)
         box = tuple(slice(o, o + n) for o, n in zip(self.offset, self.space, strict=True))
         return xp.reshape(full[(slice(None), slice(None), *box)], (-1, self.channels, *self.space))
 
     def spectrum(self, image: Array) -> Array:
-        """Spectrum (rows, channels, \\*freq) of an image placed on the grid; the adjoint of `image`."""
+        """Spectrum (rows, channels, *freq) of an image placed on the grid; the adjoint of `image`."""
         xp = namespace(image)
         rows = xp.reshape(image, (-1, self.channels // self.groups, *self.space))
         if any(self.offset):
@@ -274,13 +274,13 @@ class Synthesis(LinearOperator):
         return fft.forward(rows, self.grid)
 
     def embed(self, codes: Array) -> Array:
-        """Codes (batch, maps, \\*code space) as rows on the grid, zero outside the code box."""
+        """Codes (batch, maps, *code space) as rows on the grid, zero outside the code box."""
         xp = namespace(codes)
         rows = xp.reshape(codes, (-1, self.n_filters, *self.code_space))
         return rows if self.code_space == self.grid else pad(rows, self.grid, (0,) * len(self.grid))
 
     def crop(self, maps: Array) -> Array:
-        """Codes (batch, maps, \\*code space) from rows on the grid; the inverse of `embed`."""
+        """Codes (batch, maps, *code space) from rows on the grid; the inverse of `embed`."""
         box = (slice(None), slice(None), *(slice(0, n) for n in self.code_space))
         return namespace(maps).reshape(maps[box], (-1, *self.codes_shape))
 

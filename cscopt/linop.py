@@ -160,8 +160,7 @@ class _Product(LinearOperator):
     def __init__(self, outer: LinearOperator, inner: LinearOperator) -> None:
         if outer.input_shape != inner.output_shape:
             raise ValueError(
-                f"cannot compose: the right operator gives {inner.output_shape}, "
-                f"the left one takes {outer.input_shape}"
+                f"cannot compose: the right operator gives {inner.output_shape}, the left one takes {outer.input_shape}"
             )
         norm = None if outer.norm is None or inner.norm is None else outer.norm * inner.norm
         super().__init__(inner.input_shape, outer.output_shape, norm)

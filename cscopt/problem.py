@@ -200,29 +200,34 @@ class CSCProblem:
         infinity.
         """
         synthesis, xp = self.synthesis, namespace(self.signal)
+        options = {"dtype": self.real, "device": device(self.signal)}
         lam = self.penalty.resolve(self.codes_shape, self._code)
-        rows, maps = self.batch * synthesis.groups, synthesis.n_filters
-        ones = xp.ones((rows, maps), dtype=self.real, device=device(self.signal))
+        rows, maps, spatial = self.batch * synthesis.groups, synthesis.n_filters, len(synthesis.grid)
         boxed = synthesis.code_space != synthesis.grid
         weight = None
-        if lam.ndim <= 1 or tuple(lam.shape[-len(synthesis.grid) :]) == (1,) * len(synthesis.grid):
-            level = xp.reshape(xp.broadcast_to(xp.reshape(lam, (1, -1)), (self.batch, self.codes_shape[1])), (rows, maps))
+        if lam.ndim == 0 or tuple(lam.shape[1:]) == (1,) * spatial:
+            every = xp.broadcast_to(xp.reshape(lam, (1, -1)), (self.batch, self.codes_shape[1]))
+            level = xp.reshape(every, (rows, maps))
             if boxed:
-                weight = xp.ones((1, 1, *synthesis.code_space), dtype=self.real, device=device(self.signal))
+                weight = xp.ones((1, 1, *synthesis.code_space), **options)
         else:
-            level = ones
+            level = xp.ones((rows, maps), **options)
             weight = lam if lam.ndim == len(self.codes_shape) else lam[None, ...]
             if synthesis.groups > 1:
                 weight = xp.broadcast_to(weight, self.codes_shape)
             weight = xp.reshape(weight, (-1, maps, *synthesis.code_space))
         if weight is not None and boxed:
-            corner = (0,) * len(synthesis.grid)
-            inside = pad(xp.ones_like(weight), synthesis.grid, corner)
-            wall = xp.asarray(float(xp.finfo(self.real).max) ** 0.5, dtype=self.real, device=device(self.signal))
-            weight = xp.where(inside > 0, pad(weight, synthesis.grid, corner), wall)
+            weight = self._walled(weight)
         if not bool(xp.all(level > 0)):
             raise ValueError(f"lam must be positive in the signal's precision; it vanishes in {self.signal.dtype}")
         return Levels(level, weight, self.penalty.nonnegative)
+
+    def _walled(self, weight: Array) -> Array:
+        """A weight map on the code box laid on the grid, with the wall around it."""
+        xp, grid = namespace(weight), self.synthesis.grid
+        corner = (0,) * len(grid)
+        outside = 1 - pad(xp.ones_like(weight), grid, corner)
+        return pad(weight, grid, corner) + outside * float(xp.finfo(self.real).max) ** 0.5
 
     def _check_adjoint(self, forward: LinearOperator) -> None:
         """One dot test on the data themselves and their image, so that a wrong adjoint never runs."""
@@ -255,9 +260,7 @@ def _signal(signal: Array) -> Array:
         signal = xp.astype(signal, xp.float32)
     checks.floating(signal, "signal")
     if signal.ndim < 2 or 0 in signal.shape:
-        raise ValueError(
-            f"signal must be (batch, channel, *space) and not empty; got shape {tuple(signal.shape)}"
-        )
+        raise ValueError(f"signal must be (batch, channel, *space) and not empty; got shape {tuple(signal.shape)}")
     checks.finite(signal, "signal")
     return signal
 

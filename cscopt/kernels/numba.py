@@ -64,9 +64,7 @@ def violation(image: Any, filters: FilterSpectrum, levels: Levels) -> Any:
     return sums[..., 0].max(axis=1)
 
 
-def ista_sweep(
-    x: Any, residual: Any, filters: FilterSpectrum, levels: Levels, step_size: Any
-) -> tuple[Any, Any, Sums]:
+def ista_sweep(x: Any, residual: Any, filters: FilterSpectrum, levels: Levels, step_size: Any) -> tuple[Any, Any, Sums]:
     """Twin of `reference.ista_sweep`; `x` is updated in place."""
     maps, lam, sums = _flat(x), _Levels(levels), np.zeros((*x.shape[:2], 3))
     scale, step = _scale(filters, x.dtype), _parameter(step_size, x)
@@ -118,9 +116,7 @@ def admm_sweep(
 
     def body(row: int, first: int, e: Any) -> None:
         span = slice(first, first + len(e))
-        pointwise.admm(
-            maps[row, span], e, *lam.at(row, span), rho[row], alpha, scale, lam.sign, sums[row, span]
-        )
+        pointwise.admm(maps[row, span], e, *lam.at(row, span), rho[row], alpha, scale, lam.sign, sums[row, span])
 
     out = _run(filters, len(v), v.dtype, body, image=correction, output=True)
     return v, out, _totals(sums, ("l1", "primal", "dual", "x", "y", "u"))
@@ -171,45 +167,52 @@ class _Levels:
         return level, weight if len(weight) == 1 else weight[span]
 
 
-def _run(
-    filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any, output: bool
-) -> Any:
+def _run(filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any, output: bool) -> Any:
     """Pass every map through analysis (where `image` is given), `body`, synthesis (where `output`)."""
-    values = filters.values.reshape((*filters.values.shape[:2], -1))
-    maps, channels, frequencies = values.shape
-    source = None if image is None else np.ascontiguousarray(image).reshape((rows, channels, -1))
-    out = np.zeros((rows, channels, frequencies), values.dtype) if output else None
-    count = _chunk(maps, math.prod(filters.grid))
-    chunks = maps // count
+    passage = _Passage(filters, rows, dtype, body, image, output)
+    for row, total in _shared_out(passage.share, rows * passage.chunks):
+        passage.out[row] += total
+    return passage.out.reshape((rows, -1, *filters.values.shape[2:])) if output else None
 
-    def work(begin: int, end: int) -> list[tuple[int, Any]]:
-        """Chunks begin..end of all rows; partial rows come back to be added in order."""
+
+class _Passage:
+    """One pass over all maps, in chunks that fit the cache."""
+
+    def __init__(self, filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any, output: bool) -> None:
+        self.values = filters.values.reshape((*filters.values.shape[:2], -1))
+        maps, channels, frequencies = self.values.shape
+        self.grid, self.dtype, self.body, self.output = filters.grid, dtype, body, output
+        self.source = None if image is None else np.ascontiguousarray(image).reshape((rows, channels, -1))
+        self.out = np.zeros((rows if output else 0, channels, frequencies), self.values.dtype)
+        self.count = _chunk(maps, math.prod(filters.grid))
+        self.chunks = maps // self.count
+
+    def share(self, begin: int, end: int) -> list[tuple[int, Any]]:
+        """Chunks begin..end of all rows; sums of incomplete rows come back, to be added in order."""
         partial = []
-        with fft.workspace(count, filters.grid, dtype) as space:
-            signal, spectrum = space.signal.reshape((count, -1)), space.spectrum.reshape((count, -1))
+        with fft.workspace(self.count, self.grid, self.dtype) as space:
             while begin < end:
-                row = begin // chunks
-                stop = min(end, (row + 1) * chunks)
-                whole = out is not None and stop - begin == chunks
-                total = out[row] if whole and out is not None else np.zeros((channels, frequencies), values.dtype)
-                for chunk in range(begin, stop):
-                    first = (chunk - row * chunks) * count
-                    bank = values[first : first + count]
-                    if source is not None:
-                        pointwise.spread(bank, source[row], spectrum)
-                        space.inverse()
-                    body(row, first, signal)
-                    if out is not None:
-                        space.forward()
-                        pointwise.gather(bank, spectrum, total)
-                if out is not None and not whole:
+                row = begin // self.chunks
+                stop = min(end, (row + 1) * self.chunks)
+                whole = stop - begin == self.chunks
+                total = self.out[row] if whole and self.output else np.zeros_like(self.values[0])
+                for chunk in range(begin - row * self.chunks, stop - row * self.chunks):
+                    self._chunk(row, chunk * self.count, space, total)
+                if self.output and not whole:
                     partial.append((row, total))
                 begin = stop
         return partial
 
-    for row, total in _shared_out(work, rows * chunks):
-        out[row] += total
-    return None if out is None else out.reshape((rows, channels, *filters.values.shape[2:]))
+    def _chunk(self, row: int, first: int, space: fft.Workspace, total: Any) -> None:
+        bank = self.values[first : first + self.count]
+        spectrum = space.spectrum.reshape((self.count, -1))
+        if self.source is not None:
+            pointwise.spread(bank, self.source[row], spectrum)
+            space.inverse()
+        self.body(row, first, space.signal.reshape((self.count, -1)))
+        if self.output:
+            space.forward()
+            pointwise.gather(bank, spectrum, total)
 
 
 def _shared_out(work: Callable[[int, int], list[Any]], total: int) -> list[Any]:

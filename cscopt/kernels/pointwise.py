@@ -165,9 +165,7 @@ def violation(g: Any, level: Any, weight: Any, scale: Any, nonnegative: Any, sum
 
 
 @compiled
-def _ista_block(
-    x: Any, g: Any, t: Any, weight: Any, step: Any, scale: Any, nonnegative: Any, worst: Any
-) -> Any:
+def _ista_block(x: Any, g: Any, t: Any, weight: Any, step: Any, scale: Any, nonnegative: Any, worst: Any) -> Any:
     one = t / t
     l1 = t - t
     change = t - t
@@ -184,9 +182,7 @@ def _ista_block(
 
 
 @compiled
-def ista(
-    x: Any, g: Any, level: Any, weight: Any, step: Any, scale: Any, nonnegative: Any, sums: Any
-) -> None:
+def ista(x: Any, g: Any, level: Any, weight: Any, step: Any, scale: Any, nonnegative: Any, sums: Any) -> None:
     """x ← S(x − step·scale·g) and g ← x; sums (maps, 3): l1, change, violation."""
     for j in range(x.shape[0]):
         worst = np.zeros(_BLOCK, level.dtype)
@@ -261,9 +257,7 @@ def fista(
 
 
 @compiled
-def _admm_block(
-    v: Any, e: Any, t: Any, weight: Any, alpha: Any, scale: Any, nonnegative: Any, worst: Any
-) -> Any:
+def _admm_block(v: Any, e: Any, t: Any, weight: Any, alpha: Any, scale: Any, nonnegative: Any, worst: Any) -> Any:
     one = t / t
     l1 = t - t
     primal = t - t

@@ -12,7 +12,6 @@ from cscopt.certificate import Certificate, certify_spectrum, compare, dual_valu
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, start
 
-
 _ADAPTED = 100
 _BALANCE = 2.0
 

@@ -18,6 +18,7 @@ from cscopt.backend import Array, namespace, to_numpy
 from cscopt.certificate import certify_rows
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
+from cscopt.solvers.auto import choose
 from cscopt.solvers.base import Solver, copy, copy_state, join_states, take_state
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.history import History
@@ -100,7 +101,8 @@ class Solution:
     @property
     def nonzeros(self) -> int:
         """Number of non-zero coefficients."""
-        return int(namespace(self.codes).sum(namespace(self.codes).astype(self.codes != 0, namespace(self.codes).int64)))
+        xp = namespace(self.codes)
+        return int(xp.sum(xp.astype(self.codes != 0, xp.int64)))
 
     def __repr__(self) -> str:
         return (
@@ -111,7 +113,7 @@ class Solution:
 
 def solve(
     problem: CSCProblem,
-    method: str | Solver = "fista",
+    method: str | Solver = "auto",
     *,
     tol: float = 1e-3,
     max_iter: int = 1000,
@@ -128,7 +130,8 @@ def solve(
     Parameters
     ----------
     problem : CSCProblem
-    method : {"fista", "admm", "ista"} or Solver, default "fista"
+    method : {"auto", "admm", "fista", "ista"} or Solver, default "auto"
+        "auto" is ADMM, or FISTA where there is a forward operator.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations.
     max_iter : int, default 1000
@@ -155,9 +158,9 @@ def solve(
     TypeError, ValueError
         If an argument is out of range, or the solver cannot serve the problem.
     """
-    solver = _solver(method)
     if not isinstance(problem, CSCProblem):
         raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")
+    solver = _solver(method, problem)
     if not 0 <= checks.real_number(tol, "tol") < float("inf"):
         raise ValueError(f"tol must be finite and not negative; got {tol}")
     checks.count(max_iter, "max_iter")
@@ -334,13 +337,11 @@ class _Run:
         return xp.asarray(np.argsort(order).tolist(), dtype=xp.int64, device=self.problem.signal.device)
 
 
-def _solver(method: str | Solver) -> Solver:
+def _solver(method: str | Solver, problem: CSCProblem) -> Solver:
     if isinstance(method, Solver):
         return method
-    if isinstance(method, type) and issubclass(method, Solver):
-        return method()
-    checks.choice(method, "method", tuple(SOLVERS))
-    return SOLVERS[str(method)]()
+    name = checks.choice(method, "method", ("auto", *SOLVERS))
+    return choose(problem) if name == "auto" else SOLVERS[name]()
 
 
 def _checked(state: Any, fresh: Any) -> Any:

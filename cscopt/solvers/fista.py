@@ -81,9 +81,7 @@ class FISTA(Solver):
             )
         else:
             steps = state.steps
-            x, z, spectrum, sums = sweep(
-                state.x, state.z, descent, filters, levels, problem.per_row(steps), momentum
-            )
+            x, z, spectrum, sums = sweep(state.x, state.z, descent, filters, levels, problem.per_row(steps), momentum)
         if self.restart:
             t = xp.where(problem.items_sum(sums["turn"]) > 0, xp.ones_like(t), t)
         norm_sq, overlap = fit.measures(residual)

@@ -1,0 +1,163 @@
+"""Files: dictionaries and codes as safetensors, images; written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FORMAT = 1
+"""Version of the dictionary files this version writes, and the newest it reads."""
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+
+
+def data_folder() -> Path:
+    """Folder of the shipped dictionaries: inside the installed package, or beside it in a checkout."""
+    installed = Path(__file__).parent / "data"
+    return installed if installed.is_dir() else Path(__file__).parents[1] / "data"
+
+
+def shipped() -> list[str]:
+    """Names of the dictionaries that come with cscopt."""
+    return sorted(path.stem for path in data_folder().glob("*.safetensors"))
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside `path` that takes its place when the block ends well.
+
+    A kill or an error at any moment leaves the old file or the new one.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a folder")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
+    """Write arrays and text as one safetensors file."""
+    from safetensors.numpy import save_file
+
+    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(arrays, str(temporary), metadata={k: str(v) for k, v in metadata.items()})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read a safetensors file: its arrays and its text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is truncated or no safetensors file. Nothing in it can run code.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file ({error})") from error
+
+
+def save_dictionary(path: str | Path, filters: Any, provenance: Mapping[str, str]) -> None:
+    """Write filters with their provenance."""
+    metadata = {**provenance, "format": f"cscopt-dictionary-{FORMAT}"}
+    save_tensors(path, {"filters": filters}, metadata)
+
+
+def load_dictionary(source: str | Path) -> tuple[Any, dict[str, str]]:
+    """Filters and provenance of a shipped dictionary, by name, or of a file, by path."""
+    path = Path(source)
+    if not path.is_file() and isinstance(source, str) and path.name == source:
+        path = data_folder() / f"{source}.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"there is no dictionary {source!r}: neither a file nor one of {', '.join(shipped())}"
+            )
+    tensors, metadata = load_tensors(path)
+    kind = metadata.pop("format", "")
+    prefix, _, version = kind.rpartition("-")
+    if prefix != "cscopt-dictionary" or "filters" not in tensors:
+        raise ValueError(f"{path} is not a dictionary of cscopt")
+    if not version.isdigit() or int(version) > FORMAT:
+        raise ValueError(f"{path} was made by a newer cscopt (format {version}; this one reads up to {FORMAT})")
+    return tensors["filters"], metadata
+
+
+def load_image(path: str | Path) -> Any:
+    """An image file as float32 in [0, 1], (H, W) or (H, W, 3); transparency is dropped.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it cannot be read as an image.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    image = np.asarray(_decoded(lambda: _imageio().imread(path), path))
+    if image.ndim == 3 and image.shape[-1] in (2, 4):
+        image = image[..., :-1]
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] != 3):
+        raise ValueError(f"{path} must be a grey or colour image; it has shape {image.shape}")
+    if image.dtype == bool:
+        return image.astype(np.float32)
+    if image.dtype.kind == "u":
+        return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
+    return image.astype(np.float32)
+
+
+def save_image(path: str | Path, image: Any) -> None:
+    """Write an image with values in [0, 1] (others are clipped) as 8 bits.
+
+    Raises
+    ------
+    ValueError
+        If the file's ending names no known image format.
+    """
+    if Path(path).suffix.lower() not in _IMAGES:
+        raise ValueError(f"{path} must end in one of {', '.join(_IMAGES)}")
+    values = np.rint(np.clip(np.asarray(image, dtype=np.float64), 0, 1) * 255).astype(np.uint8)
+    with replacing(path) as temporary:
+        _imageio().imwrite(temporary, values)
+
+
+def _imageio() -> Any:
+    import imageio.v3
+
+    return imageio.v3
+
+
+def _decoded(read: Callable[[], Any], path: Path) -> Any:
+    try:
+        return read()
+    except (OSError, ValueError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as an image ({error})".replace("\n", " ")) from error

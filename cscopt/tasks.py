@@ -1,0 +1,96 @@
+"""Friendly doors: one call from a bare image to an answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cscopt.backend import Array, is_array, namespace
+from cscopt.dictionary import ConvDictionary
+from cscopt.penalties import L1
+from cscopt.problem import CSCProblem
+from cscopt.solvers import Solution, Solver, solve
+
+
+def code(
+    image: Array,
+    filters: Array | ConvDictionary | str | Path,
+    lam: float | Array = 0.05,
+    method: str | Solver = "auto",
+    *,
+    channel_axis: int | None = None,
+    nonnegative: bool = False,
+    mask: Array | None = None,
+    boundary: str = "circular",
+    **options: Any,
+) -> Solution:
+    r"""Code one image: minimise ½‖W(y − Σ_m d_m * x_m)‖² + Σ Λ|x|.
+
+    Parameters
+    ----------
+    image : array, (\*space), or with a channel axis
+        Such as (H, W), or (H, W, 3) with ``channel_axis=-1``. Values are used as they are.
+    filters : array (M, \*support) or (M, C, \*support), ConvDictionary, or name or path of one
+    lam : float or array, default 0.05
+        λ in the units of the image; see `L1`.
+    method : str or Solver, default "auto"
+        See `solve`.
+    channel_axis : int, optional
+        Axis of the channels; a bare image has none.
+    nonnegative, mask, boundary
+        See `L1` and `CSCProblem`. The mask has the image's shape.
+    **options
+        Passed to `solve`: tol, max_iter, x0, callback, progress, ...
+
+    Returns
+    -------
+    Solution
+        In the library's axes: ``codes`` (1, maps, \*space), ``reconstruction`` (1, channel, \*space).
+
+    Raises
+    ------
+    TypeError, ValueError
+        One sentence naming the argument that does not fit.
+    """
+    if not is_array(image):
+        raise TypeError(f"image must be an array; got {type(image).__name__}")
+    if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
+        raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
+    dictionary = _dictionary(filters, image.ndim - (channel_axis is not None))
+    problem = CSCProblem(
+        _standard(image, channel_axis),
+        dictionary,
+        L1(lam, nonnegative),
+        mask=None if mask is None else _standard(mask, channel_axis),
+        boundary=boundary,
+    )
+    return solve(problem, method, **options)
+
+
+def _dictionary(filters: Any, spatial: int) -> ConvDictionary:
+    if isinstance(filters, str | Path):
+        filters = ConvDictionary.load(filters)
+    if isinstance(filters, ConvDictionary):
+        if len(filters.support) != spatial:
+            raise ValueError(
+                f"image must have {len(filters.support)} spatial axes, as the filters have, and a channel axis only "
+                f"where channel_axis names it; it has {spatial}"
+            )
+        return filters
+    if not is_array(filters):
+        raise TypeError(f"filters must be an array, a ConvDictionary or its name; got {type(filters).__name__}")
+    if filters.ndim == spatial + 1:
+        return ConvDictionary(filters[:, None, ...])
+    if filters.ndim == spatial + 2:
+        return ConvDictionary(filters)
+    raise ValueError(
+        f"filters must be (M, *support) or (M, C, *support) with {spatial} support axes, as the image has spatial "
+        f"axes; got shape {tuple(filters.shape)}"
+    )
+
+
+def _standard(image: Array, channel_axis: int | None) -> Array:
+    """(1, channel, *space)."""
+    if channel_axis is None:
+        return image[None, None, ...]
+    return namespace(image).moveaxis(image, channel_axis, 0)[None, ...]
