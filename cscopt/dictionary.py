@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks, fft, kernels
-from cscopt.backend import Array, asarray_like, is_complex, is_numpy, namespace, real_dtype, to_numpy
+from cscopt.backend import Array, asarray_like, is_complex, namespace, real_dtype, to_numpy
 from cscopt.kernels import FilterSpectrum
 from cscopt.linop import LinearOperator
 
@@ -180,7 +180,7 @@ class Synthesis(LinearOperator):
         self.grid = wanted if boundary == "circular" else tuple(fft.fast_length(n) for n in wanted)
         self.groups = channels if dictionary.channels == 1 else 1
         self.n_filters = dictionary.n_filters
-        filters = asarray_like(to_numpy(filters) if is_numpy(like) else filters, like, real_dtype(like))
+        filters = asarray_like(filters, like, real_dtype(like))
         real = not is_complex(like)
         values = fft.forward(filters if real else namespace(filters).astype(filters, like.dtype), self.grid)
         self.filters = FilterSpectrum(values, self.grid, real)

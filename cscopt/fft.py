@@ -140,9 +140,8 @@ def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Wor
     _load_wisdom()
     before = pyfftw.export_wisdom()
     space = Workspace(count, grid, dtype, threads)
-    after = pyfftw.export_wisdom()
-    if after != before:
-        _save_wisdom(after)
+    if pyfftw.export_wisdom() != before:
+        _save_wisdom()
     return space
 
 
@@ -153,10 +152,10 @@ def _wisdom_file() -> Any:
     return cache_folder() / f"wisdom-{version.replace(os.sep, '-')}.json"
 
 
-def _load_wisdom() -> None:
+def _load_wisdom(again: bool = False) -> None:
     """Plans measured by earlier processes; a missing, unreadable or foreign file only costs time."""
     global _wisdom_loaded
-    if _wisdom_loaded:
+    if _wisdom_loaded and not again:
         return
     _wisdom_loaded = True
     import pyfftw
@@ -166,11 +165,15 @@ def _load_wisdom() -> None:
         pyfftw.import_wisdom(tuple(str(part).encode() for part in parts))
 
 
-def _save_wisdom(parts: tuple[bytes, ...]) -> None:
+def _save_wisdom() -> None:
     """Keep the plans for the next process; a read-only or full disk only costs that one time."""
+    import pyfftw
+
     temporary = None
     try:
         target = _wisdom_file()
+        _load_wisdom(again=True)  # keep what other processes have measured meanwhile
+        parts = pyfftw.export_wisdom()
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".wisdom-")
         with os.fdopen(handle, "w") as file:

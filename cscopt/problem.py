@@ -82,7 +82,7 @@ class CSCProblem:
             raise ValueError("real_codes must not be False for a non-negative penalty")
         xp = namespace(self.signal)
         like = xp.real(self.signal) if real_codes and is_complex(self.signal) else self.signal
-        self._code = like[:1]
+        self._code = like[:1, ...]
         self.synthesis = Synthesis(self.dictionary, shape[1:], boundary, shape[0], like)
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
@@ -232,7 +232,7 @@ class CSCProblem:
     def _check_adjoint(self, forward: LinearOperator) -> None:
         """One dot test on the data themselves and their image, so that a wrong adjoint never runs."""
         xp = namespace(self.signal)
-        back = forward.adjoint(self.signal[:1])
+        back = forward.adjoint(self.signal[:1, ...])
         if tuple(back.shape[1:]) != forward.input_shape:
             raise ValueError(f"forward.adjoint must give {forward.input_shape}; got {tuple(back.shape[1:])}")
         n = 1
@@ -242,7 +242,7 @@ class CSCProblem:
         probe = xp.reshape(ramp, back.shape)
         if is_complex(back):
             probe = xp.astype(probe, back.dtype)
-        data = self.signal[:1]
+        data = self.signal[:1, ...]
         if not bool(xp.any(data != 0)):
             data = xp.ones_like(data)
         mismatch = dot_test(forward, probe, data)

@@ -14,7 +14,7 @@ from cscopt import ConvDictionary, datasets, lowpass
 from cscopt.dictlearn import sporco
 
 PICTURES = ("astronaut", "coffee", "chelsea", "rocket", "moon", "coins", "brick", "grass", "gravel")
-TILE, LAM, EPOCHS, SEED, BETA = 192, 0.1, 2, 0, 5.0
+TILE, LAM, EPOCHS, SEED, BETA = 192, 0.1, 6, 0, 5.0
 
 
 def tiles() -> list[np.ndarray]:

@@ -124,7 +124,7 @@ def admm_sweep(
 
 def proximal(v: Any, levels: Levels, scale: Any) -> tuple[Any, Any]:
     """y = S_{scale·Λ}(v) for a scale a row, and Σ Λ|y| of each row."""
-    y = np.empty_like(v)
+    y = np.empty(v.shape, v.dtype)
     source, target, lam, sums = _flat(v), _flat(y), _Levels(levels), np.zeros((*v.shape[:2], 1))
     factor = _parameter(scale, v)
 

@@ -92,7 +92,7 @@ class ADMM(Solver):
         """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓: near the fastest ρ where that was measured."""
         synthesis = problem.synthesis
         xp = namespace(problem.signal)
-        norm_sq = xp.mean(problem.dictionary.norms() ** 2)
+        norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
         density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.filters.values.shape[1])
         ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
         return 0.75 * density / ratio ** (1 / 3)
@@ -103,14 +103,9 @@ class ADMM(Solver):
         synthesis, fit = problem.synthesis, problem.datafit
         rho = problem.per_row(state.rho)
         if state.data is None:
-            correction = synthesis.solve_gram(fit.target - state.spectrum, rho)
-            data = None
+            correction, data = synthesis.solve_gram(fit.target - state.spectrum, rho), None
         else:
-            split = fit.prox(state.data, rho)
-            ahead = fft.forward(2 * split - state.data, synthesis.grid)
-            correction = synthesis.solve_gram(ahead - state.spectrum, namespace(rho).ones_like(rho))
-            shift = fft.inverse(correction, synthesis.grid, synthesis.filters.real)
-            data = state.data + self.relaxation * (split - state.data - shift)
+            correction, data = self._split_step(problem, state.data, state.spectrum, rho)
         v, spectrum, sums = kernels.for_array(state.v).admm_sweep(
             state.v, correction, synthesis.filters, problem.levels, rho, self.relaxation
         )
@@ -132,6 +127,21 @@ class ADMM(Solver):
             iteration=state.iteration + 1,
         )
 
+    def _split_step(self, problem: CSCProblem, data: Array, spectrum: Array, rho: Array) -> tuple[Array, Array]:
+        """The quadratic step where D x is split too: its correction, and the new `data`.
+
+        The split of D x has the penalty σ = max W², the curvature of the data term, so that
+        x⁺ = z + Dᴴ c with c = (D Dᴴ + ρ/σ)⁻¹ (z₀ − D z), and D x⁺ = z₀ − (ρ/σ) c.
+        """
+        synthesis, fit = problem.synthesis, problem.datafit
+        sigma = problem.per_row(fit.weight_norm**2)
+        split = fit.prox(data, sigma)
+        ahead = 2 * split - data
+        correction = synthesis.solve_gram(fft.forward(ahead, synthesis.grid) - spectrum, rho / sigma)
+        shift = fft.inverse(correction, synthesis.grid, synthesis.filters.real)
+        image = ahead - per_item(rho / sigma, data.ndim) * shift
+        return correction, data + self.relaxation * (image - split)
+
     def _balance(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
         """Change ρ where the residuals are out of balance, keeping y and the multiplier ρ u."""
         xp = namespace(state.rho)
@@ -144,12 +154,8 @@ class ADMM(Solver):
         y = self.rows(problem, state)
         kept = per_item(problem.per_row(1 / factor), y.ndim)
         v = y + kept * (state.v - y)
-        data = state.data
-        if data is not None:
-            split = problem.datafit.prox(data, problem.per_row(state.rho))
-            data = split + per_item(problem.per_row(1 / factor), data.ndim) * (data - split)
         spectrum = problem.synthesis.synthesize(2 * y - v)
-        return replace(state, v=v, spectrum=spectrum, data=data, rho=state.rho * factor)
+        return replace(state, v=v, spectrum=spectrum, rho=state.rho * factor)
 
     def rows(self, problem: CSCProblem, state: ADMMState) -> Array:
         return self._proximal(problem, state)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
-from cscopt.backend import Array, is_array, is_torch, namespace
+from cscopt.backend import Array, is_array, is_cupy, is_numpy, is_torch, namespace
 from cscopt.certificate import Certificate, certify_rows
 from cscopt.problem import CSCProblem
 
@@ -58,8 +58,12 @@ def start(problem: CSCProblem, x0: Array | None) -> Array:
 
 
 def copy(array: Array) -> Array:
-    """A contiguous copy."""
-    return array.clone() if is_torch(array) else namespace(array).asarray(array, copy=True)
+    """A copy in C order, which the fused kernels need to work in place."""
+    if is_torch(array):
+        return array.contiguous().clone()
+    if is_numpy(array) or is_cupy(array):
+        return array.copy(order="C")
+    return namespace(array).asarray(array, copy=True)
 
 
 def copy_state(state: Any) -> Any:

@@ -211,8 +211,11 @@ class _Run:
     def look(self, count: int) -> dict[str, float]:
         """Certify, record, and take out the items that are done."""
         report = self.solver.report(self.running, self.state)
-        self._certify(self.solver.certificate(self.running, self.state))
-        self._retire(count)
+        if count == 0:  # from scratch: no step has given a dual point yet
+            self._certify(certify_rows(self.running, self.solver.rows(self.running, self.state)))
+        else:
+            self._certify(self.solver.certificate(self.running, self.state))
+        self._retire()
         row = {
             "iteration": float(count),
             "seconds": time.perf_counter() - self.began,
@@ -274,7 +277,7 @@ class _Run:
         self.objectives[self.active] = to_numpy(certificate.objective)
         self.gaps[self.active] = to_numpy(certificate.gap)
 
-    def _retire(self, count: int) -> None:
+    def _retire(self) -> None:
         """Put away the items whose gap, computed from their codes alone, is small enough or stuck."""
         gaps = self.gaps[self.active]
         better = gaps < 0.99 * self.best_gaps[self.active]

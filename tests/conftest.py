@@ -1,0 +1,89 @@
+"""One contract, many backends: `space` runs a test over every array namespace and dtype."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("CSCOPT_CACHE_DIR", os.path.join(tempfile.gettempdir(), "cscopt-test-cache"))
+
+
+@dataclass(frozen=True)
+class Space:
+    """A library and a dtype, with what rounding allows there."""
+
+    library: str
+    dtype: str
+
+    @property
+    def complex(self) -> bool:
+        return self.dtype.startswith("complex")
+
+    @property
+    def real(self) -> str:
+        return {"complex64": "float32", "complex128": "float64"}.get(self.dtype, self.dtype)
+
+    @property
+    def rtol(self) -> float:
+        return 2e-4 if self.real == "float32" else 1e-9
+
+    def array(self, values: Any, dtype: str | None = None) -> Any:
+        """Values as an array of this library, real or complex."""
+        values = np.ascontiguousarray(values, dtype=dtype or self.dtype)
+        if self.library == "numpy":
+            return values
+        if self.library == "torch":
+            return pytest.importorskip("torch").from_numpy(values.copy())
+        if self.library == "strict":
+            return pytest.importorskip("array_api_strict").asarray(values)
+        return pytest.importorskip("cupy").asarray(values)
+
+    def random(self, rng: np.random.Generator, *shape: int) -> Any:
+        """Standard normal entries."""
+        values = rng.standard_normal(shape)
+        if self.complex:
+            values = values + 1j * rng.standard_normal(shape)
+        return self.array(values)
+
+    def filters(self, rng: np.random.Generator, *shape: int) -> Any:
+        """Random real filters of unit norm."""
+        values = rng.standard_normal(shape)
+        norms = np.sqrt((values**2).reshape(shape[0], -1).sum(1))
+        return self.array(values / norms.reshape((-1,) + (1,) * (len(shape) - 1)), self.real)
+
+
+SPACES = [
+    Space("numpy", "float32"),
+    Space("numpy", "float64"),
+    Space("numpy", "complex64"),
+    Space("numpy", "complex128"),
+    Space("strict", "float32"),
+    Space("strict", "float64"),
+    Space("strict", "complex128"),
+    Space("torch", "float32"),
+    Space("torch", "float64"),
+    Space("torch", "complex128"),
+    *(
+        pytest.param(Space("cupy", dtype), marks=pytest.mark.gpu)
+        for dtype in ("float32", "float64", "complex64", "complex128")
+    ),
+]
+
+
+@pytest.fixture(params=SPACES, ids=lambda s: f"{s.library}-{s.dtype}")
+def space(request: pytest.FixtureRequest) -> Space:
+    if request.param.library == "cupy":
+        cupy = pytest.importorskip("cupy")
+        if not cupy.is_available():
+            pytest.skip("no CUDA device")
+    return request.param
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1234)

@@ -1,0 +1,122 @@
+"""Files: written whole or not at all, read without running code, refused in one sentence."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+
+from cscopt import ConvDictionary, SparseCodes, io
+
+
+def test_dictionary_round_trip(tmp_path, rng):
+    bank = ConvDictionary(rng.standard_normal((3, 2, 4, 5)).astype(np.float32), {"source": "a test, ‖d‖ = 1"})
+    bank.save(tmp_path / "bank.safetensors")
+    back = ConvDictionary.load(tmp_path / "bank.safetensors")
+    np.testing.assert_array_equal(back.filters, bank.filters)
+    assert back.provenance == bank.provenance
+    assert back.dtype == np.float32
+    assert [p.name for p in tmp_path.iterdir()] == ["bank.safetensors"]
+
+
+def test_shipped_dictionaries_load_by_name():
+    assert "natural-8x8x32" in io.shipped()
+    for name in io.shipped():
+        bank = ConvDictionary.load(name)
+        np.testing.assert_allclose(bank.norms(), 1, rtol=1e-5)
+        assert {"engine", "command", "pictures", "data_sha256", "seed"} <= set(bank.provenance)
+    with pytest.raises(FileNotFoundError, match="there is no dictionary 'x': neither a file nor one of natural"):
+        ConvDictionary.load("x")
+
+
+def test_files_that_are_no_dictionaries(tmp_path, rng):
+    path = tmp_path / "bank.safetensors"
+    ConvDictionary(rng.standard_normal((3, 1, 4, 4))).save(path)
+    whole = path.read_bytes()
+    for cut in (0, 4, 40, len(whole) - 7):
+        (tmp_path / "cut.safetensors").write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"cut.safetensors is not a readable safetensors file"):
+            ConvDictionary.load(tmp_path / "cut.safetensors")
+    (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'false'\ntR.")
+    with pytest.raises(ValueError, match="is not a readable safetensors file"):
+        ConvDictionary.load(tmp_path / "pickle.safetensors")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        ConvDictionary.load(tmp_path / "absent.safetensors")
+    size = struct.unpack("<Q", whole[:8])[0]
+    header = json.loads(whole[8 : 8 + size])
+    for value, message in (("cscopt-dictionary-9", "was made by a newer cscopt"), ("other-1", "is not a dictionary")):
+        header["__metadata__"]["format"] = value
+        text = json.dumps(header).encode()
+        text += b" " * (-len(text) % 8)
+        (tmp_path / "other.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + whole[8 + size :])
+        with pytest.raises(ValueError, match=message):
+            ConvDictionary.load(tmp_path / "other.safetensors")
+    io.save_tensors(tmp_path / "zero.safetensors", {"filters": np.zeros((2, 1, 3))}, {"format": "cscopt-dictionary-1"})
+    with pytest.raises(ValueError, match="holds no usable dictionary: filters must not be zero"):
+        ConvDictionary.load(tmp_path / "zero.safetensors")
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail(*arguments):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"), io.replacing(path) as temporary:
+        temporary.write_text("half")
+        monkeypatch.setattr(io.os, "replace", fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError, match="does not exist"), io.replacing(tmp_path / "no" / "file"):
+        pass
+    with pytest.raises(IsADirectoryError, match="it is a folder"), io.replacing(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+def test_sparse_codes_round_trip(tmp_path, rng, dtype):
+    dense = rng.standard_normal((2, 3, 7, 5)) + (1j * rng.standard_normal((2, 3, 7, 5)) if dtype[0] == "c" else 0)
+    dense = (dense * (rng.random(dense.shape) > 0.9)).astype(dtype)
+    codes = SparseCodes.from_dense(dense)
+    codes.save(tmp_path / "codes.safetensors", {"lam": "0.1"})
+    back = SparseCodes.load(tmp_path / "codes.safetensors")
+    np.testing.assert_array_equal(back.to_dense(), dense)
+    assert back.values.dtype == dtype
+    assert len(back) == np.count_nonzero(dense)
+    assert back.density == len(back) / dense.size
+    np.testing.assert_array_equal(back.to_scipy().toarray(), dense.reshape(6, 35))
+
+
+def test_bad_sparse_codes(tmp_path):
+    one = np.ones(2)
+    for arguments, message in (
+        ((np.array([1, 0]), one, (1, 1, 4)), "index must increase"),
+        ((np.array([1, 4]), one, (1, 1, 4)), "lie inside"),
+        ((np.array([1]), one, (1, 1, 4)), "index must be int64 of the shape of values"),
+        ((np.array([1.0, 2.0]), one, (1, 1, 4)), "index must be int64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SparseCodes(*arguments)
+    io.save_tensors(tmp_path / "x.safetensors", {"a": one}, {})
+    with pytest.raises(ValueError, match="holds no codes"):
+        SparseCodes.load(tmp_path / "x.safetensors")
+
+
+def test_images(tmp_path, rng):
+    grey = rng.integers(0, 256, (9, 7)) / 255
+    io.save_image(tmp_path / "a.png", grey)
+    back = io.load_image(tmp_path / "a.png")
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, grey, atol=1e-6)
+    for shape in ((9, 7, 3), (9, 7, 4)):
+        io.save_image(tmp_path / "b.png", rng.random(shape))
+        assert io.load_image(tmp_path / "b.png").shape == (9, 7, 3)
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("no picture")
+    for name in ("cut.png", "text.png"):
+        with pytest.raises(ValueError, match=f"{name} cannot be read as an image"):
+            io.load_image(tmp_path / name)
+    with pytest.raises(ValueError, match="must end in one of"):
+        io.save_image(tmp_path / "a.xyz", grey)

@@ -1,0 +1,179 @@
+"""The house rules: imports, threads, caches, metrics, optional packages."""
+
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cscopt
+from cscopt import backend, checks, datasets, fft, lowpass, metrics
+
+SOLVE = """
+import numpy as np, cscopt
+rng = np.random.default_rng(0)
+problem = cscopt.CSCProblem(rng.standard_normal((1, 1, 32, 32)), rng.standard_normal((4, 1, 3, 3)), 0.5)
+print(cscopt.solve(problem, "admm", tol=1e-4).status)
+"""
+
+
+def run(script, **environment):
+    """A script in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, **environment}, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_import_is_light_and_without_torch():
+    script = """
+import time, sys
+start = time.perf_counter()
+import cscopt
+print(time.perf_counter() - start)
+heavy = {"torch", "numba", "matplotlib", "skimage", "sporco", "cupy", "pyfftw", "scipy.sparse", "jsonargparse"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+    assert min(float(run(script)) for _ in range(3)) < 0.5
+
+
+def test_no_cscopt_module_imports_torch():
+    script = "import sys, pkgutil, importlib, cscopt\n" + (
+        "for m in pkgutil.walk_packages(cscopt.__path__, 'cscopt.'):\n"
+        "    if m.name not in ('cscopt.kernels.cupy',): importlib.import_module(m.name)\n"
+        "assert 'torch' not in sys.modules and 'sporco' not in sys.modules"
+    )
+    run(script)
+
+
+def test_read_only_caches_break_nothing(tmp_path):
+    """Neither Numba nor FFTW can write: slower, and no error."""
+    file = tmp_path / "file"
+    file.write_text("")
+    nowhere = str(file / "below")
+    out = run(SOLVE, CSCOPT_CACHE_DIR=nowhere, NUMBA_CACHE_DIR="/proc/nowhere", HOME=nowhere, XDG_CACHE_HOME=nowhere)
+    assert out == "converged"
+
+
+def test_wisdom_is_kept_and_a_broken_file_is_ignored(tmp_path):
+    folder = str(tmp_path / "cache")
+    assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
+    (wisdom,) = (tmp_path / "cache").iterdir()
+    assert wisdom.stat().st_size > 100
+    wisdom.write_text("[1, 2")
+    assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
+
+
+def test_threads_are_one_setting(monkeypatch):
+    monkeypatch.setenv("CSCOPT_NUM_THREADS", "3")
+    assert cscopt.get_threads() == 3
+    cscopt.set_threads(2)
+    assert cscopt.get_threads() == 2
+    cscopt.set_threads(None)
+    assert cscopt.get_threads() == 3
+    monkeypatch.setenv("CSCOPT_NUM_THREADS", "many")
+    with pytest.raises(ValueError, match="CSCOPT_NUM_THREADS must be a positive integer; got 'many'"):
+        cscopt.get_threads()
+    for bad in (0, -1, 1.5, True):
+        with pytest.raises(ValueError, match="number of threads must be a positive integer"):
+            cscopt.set_threads(bad)
+
+
+def test_solving_in_a_forked_child(rng):
+    """A pool of threads does not survive a fork; the child makes its own."""
+    problem = cscopt.CSCProblem(rng.standard_normal((1, 1, 32, 32)), rng.standard_normal((4, 1, 3, 3)), 0.5)
+    wanted = cscopt.solve(problem, "admm").objective
+    child = os.fork()
+    if child == 0:
+        same = abs(cscopt.solve(problem, "admm").objective - wanted) < 1e-9
+        os._exit(0 if same else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_missing_extra_says_how_to_get_it():
+    with pytest.raises(ImportError, match=r"the CT projector needs astra_nope, .*pip install 'cscopt\[ct\]'"):
+        backend.require("astra_nope", "ct", "the CT projector")
+
+
+def test_fft_pairs(space, rng):
+    from cscopt.backend import to_numpy
+
+    for shape in ((7,), (6, 5), (3, 4, 5)):
+        x = space.random(rng, 2, *shape)
+        grid = tuple(n + 2 for n in shape)
+        spectrum = fft.forward(x, grid)
+        padded = np.pad(to_numpy(x), [(0, 0)] + [(0, 2)] * len(shape))
+        axes = tuple(range(1, padded.ndim))
+        wanted = np.fft.fftn(padded, axes=axes) if space.complex else np.fft.rfftn(padded, axes=axes)
+        tol = 1e-4 if space.real == "float32" else 1e-12
+        np.testing.assert_allclose(to_numpy(spectrum), wanted, atol=tol)
+        np.testing.assert_allclose(to_numpy(fft.inverse(spectrum, grid, not space.complex)), padded, atol=tol)
+    assert [fft.fast_length(n) for n in (1, 11, 127, 263)] == [1, 12, 128, 270]
+
+
+def test_fft_without_pyfftw(rng, monkeypatch):
+    """SciPy serves where pyFFTW has no wheel, with the same numbers."""
+    x = rng.standard_normal((2, 9, 8))
+    wanted = fft.forward(x, (9, 8))
+    fft.clear()
+    monkeypatch.setattr(fft, "library", lambda: "scipy")
+    try:
+        np.testing.assert_allclose(fft.forward(x, (9, 8)), wanted, atol=1e-12)
+        np.testing.assert_allclose(fft.inverse(wanted, (9, 8), True), x, atol=1e-12)
+        problem = cscopt.CSCProblem(rng.standard_normal((1, 1, 20, 20)), rng.standard_normal((4, 1, 3, 3)), 0.5)
+        assert cscopt.solve(problem, "admm").status == "converged"
+    finally:
+        fft.clear()
+
+
+def test_low_pass_in_every_namespace(space, rng):
+    from cscopt.backend import to_numpy
+
+    image = space.random(rng, 2, 1, 9, 12)
+    low, high = lowpass.split(image, 3.0, 4)
+    np.testing.assert_allclose(to_numpy(low) + to_numpy(high), to_numpy(image), atol=1e-5)
+    assert low.dtype == image.dtype
+    # the optimality condition (I + β ∇ᴴ∇) low = image, for a circular image
+    low = to_numpy(lowpass.split(image, 3.0, 0)[0])
+    laplacian = sum(2 * low - np.roll(low, 1, a) - np.roll(low, -1, a) for a in (2, 3))
+    np.testing.assert_allclose(low + 3 * laplacian, to_numpy(image), atol=1e-4 if space.real == "float32" else 1e-11)
+
+
+def test_bad_low_pass(rng):
+    image = rng.standard_normal((1, 1, 9, 12))
+    for arguments, message in (
+        ((image, -1.0), "beta must be finite and not negative"),
+        ((image, 1.0, 10), "padding must not exceed the image"),
+        ((image[0, 0],), "image must be"),
+        ((image * np.nan,), "image must be finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            lowpass.split(*arguments)
+
+
+def test_metrics(rng):
+    truth = rng.random((20, 20))
+    assert metrics.psnr(truth, truth) == math.inf
+    assert metrics.psnr(truth + 0.1, truth) == pytest.approx(20)
+    assert metrics.psnr(5j * truth + 0.5j, 5j * truth, data_range=5) == pytest.approx(20)
+    assert metrics.ssim(truth, truth) == pytest.approx(1)
+    with pytest.raises(ValueError, match="must have one shape"):
+        metrics.psnr(truth, truth[1:])
+
+
+def test_pictures():
+    assert datasets.picture("camera").shape == (512, 512)
+    assert datasets.picture("astronaut", grey=False).shape == (512, 512, 3)
+    assert datasets.picture("astronaut").ndim == 2
+    with pytest.raises(ValueError, match="name must be"):
+        datasets.picture("lena")
+
+
+def test_checks_name_what_is_wrong():
+    with pytest.raises(TypeError, match="x must be an array; got list"):
+        checks.floating([1.0], "x")
+    with pytest.raises(TypeError, match="count must be an integer; got True"):
+        checks.count(True, "count")

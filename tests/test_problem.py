@@ -1,0 +1,151 @@
+"""Bad input: each case names the argument, what it was, and what is allowed."""
+
+import numpy as np
+import pytest
+
+import cscopt
+from cscopt import ADMM, L1, ConvDictionary, CSCProblem, FunctionOperator, solve
+
+SIGNAL = np.random.default_rng(0).standard_normal((1, 1, 12, 12))
+FILTERS = np.random.default_rng(1).standard_normal((4, 1, 3, 3))
+
+
+def with_entry(array, value):
+    array = array.copy()
+    array.flat[5] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"signal": with_entry(SIGNAL, np.nan)}, "signal must be finite; it contains NaN"),
+        ({"signal": with_entry(SIGNAL, np.inf)}, "signal must be finite; it contains infinity"),
+        (
+            {"signal": SIGNAL.astype(np.float16)},
+            "signal must be float32, float64, complex64 or complex128; got float16",
+        ),
+        ({"signal": SIGNAL.tolist()}, "signal must be an array; got list"),
+        ({"signal": SIGNAL[0, 0]}, r"signal must be \(batch, channel, \*space\) with 2 spatial axes.*\(12, 12\)"),
+        ({"signal": SIGNAL[:, :, :0]}, "not empty"),
+        ({"signal": SIGNAL[:, :, :2]}, r"support must not be larger than the signal; got filters \(3, 3\)"),
+        (
+            {"signal": np.repeat(SIGNAL, 2, 1), "filters": np.repeat(FILTERS, 3, 1)},
+            "filters have 3 channels, the signal 2",
+        ),
+        ({"filters": FILTERS[0, 0]}, r"filters must have the axes \(filter, channel, \*support\)"),
+        (
+            {"filters": FILTERS * np.array([1, 0, 1, 1]).reshape(4, 1, 1, 1)},
+            "filters must not be zero; filter 1 has norm 0",
+        ),
+        ({"filters": with_entry(FILTERS, np.nan)}, "filters must be finite"),
+        ({"filters": FILTERS.astype(complex)}, "filters must be float32 or float64; got complex128"),
+        ({"filters": FILTERS[:0]}, "filters must not be empty"),
+        ({"boundary": "reflect"}, "boundary must be 'circular', 'zero' or 'none'; got 'reflect'"),
+        ({"mask": np.ones((12, 11))}, r"mask must broadcast against the signal \(1, 1, 12, 12\); got shape \(12, 11\)"),
+        ({"mask": -np.ones((12, 12))}, "mask must not be negative"),
+        ({"mask": np.zeros((12, 12))}, "mask must not be zero everywhere"),
+        ({"mask": np.full((12, 12), np.nan)}, "mask must be finite"),
+        ({"mask": np.ones((12, 12), complex)}, "mask must be real"),
+        ({"penalty": -1.0}, "lam must be positive"),
+        ({"penalty": 1e-60, "signal": SIGNAL.astype(np.float32)}, "lam must be positive in the signal's precision"),
+    ],
+)
+def test_bad_problems(changes, message):
+    arguments = {"signal": SIGNAL, "dictionary": FILTERS, "penalty": 0.1, **changes}
+    arguments["dictionary"] = arguments.pop("filters", arguments["dictionary"])
+    with pytest.raises((ValueError, TypeError), match=message):
+        CSCProblem(**arguments)
+
+
+def test_forward_operators_that_do_not_fit():
+    small = FunctionOperator(lambda x: x, lambda y: y, (1, 10, 10), (1, 10, 10))
+    with pytest.raises(ValueError, match="signal must have the shape that forward gives"):
+        CSCProblem(SIGNAL, FILTERS, 0.1, forward=small)
+    wrong = FunctionOperator(lambda x: 2 * x, lambda y: y, (1, 12, 12), (1, 12, 12))
+    with pytest.raises(ValueError, match=r"forward.adjoint must be the adjoint.*dot test"):
+        CSCProblem(SIGNAL, FILTERS, 0.1, forward=wrong)
+    good = FunctionOperator(lambda x: 2 * x, lambda y: 2 * y, (1, 12, 12), (1, 12, 12))
+    with pytest.raises(ValueError, match="admm cannot serve a problem with forward="):
+        solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), ADMM())
+    assert solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), max_iter=3).solver.name == "fista"
+
+
+def test_mixed_libraries_and_dtypes():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="arrays must all come from one array library"):
+        CSCProblem(SIGNAL, torch.from_numpy(FILTERS), 0.1)
+    problem = CSCProblem(torch.from_numpy(SIGNAL), FILTERS, L1(np.full(4, 0.1)))
+    assert isinstance(solve(problem, max_iter=5).codes, torch.Tensor)
+    with pytest.raises(TypeError, match="codes must be real"):
+        problem.objective(torch.zeros(problem.codes_shape, dtype=torch.complex128))
+
+
+def test_integers_become_float32_with_their_values():
+    problem = CSCProblem((SIGNAL * 50).astype(np.int16), FILTERS, 1.0)
+    assert problem.signal.dtype == np.float32
+    np.testing.assert_array_equal(problem.signal, (SIGNAL * 50).astype(np.int16))
+
+
+def test_filters_are_not_rescaled():
+    bank = ConvDictionary(FILTERS)
+    problem = CSCProblem(SIGNAL, bank, 0.1)
+    assert problem.dictionary.filters is FILTERS
+    np.testing.assert_allclose(bank.normalized().norms(), 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "newton"}, "method must be 'auto', 'ista', 'fista' or 'admm'; got 'newton'"),
+        ({"tol": -1}, "tol must be finite and not negative"),
+        ({"tol": float("nan")}, "tol must be a number; got NaN"),
+        ({"tol": "small"}, "tol must be a real number"),
+        ({"max_iter": -1}, "max_iter must be at least 0"),
+        ({"max_iter": 1.5}, "max_iter must be an integer"),
+        ({"check_every": 0}, "check_every must be at least 1"),
+        ({"x0": np.zeros((1, 4, 12, 11))}, r"codes must have shape \(1, 4, 12, 12\)"),
+        ({"x0": np.full((1, 4, 12, 12), np.nan)}, "codes must be finite"),
+        ({"state": 3}, "state must be a ADMMState|state must be an? ADMMState"),
+    ],
+)
+def test_bad_options(options, message):
+    problem = CSCProblem(SIGNAL, FILTERS, 0.1)
+    with pytest.raises((ValueError, TypeError), match=message):
+        solve(problem, **options)
+
+
+def test_state_of_another_problem():
+    state = solve(CSCProblem(SIGNAL, FILTERS, 0.1), "fista", max_iter=2).state
+    with pytest.raises(ValueError, match="state is of another problem: its x is float64"):
+        solve(CSCProblem(SIGNAL[:, :, :10], FILTERS, 0.1), "fista", state=state)
+    with pytest.raises(ValueError, match="x0 and state must not both be given"):
+        solve(CSCProblem(SIGNAL, FILTERS, 0.1), "fista", state=state, x0=state.x)
+    with pytest.raises(TypeError, match="problem must be a CSCProblem"):
+        solve(SIGNAL)
+
+
+def test_the_one_liner(rng):
+    image = rng.standard_normal((20, 18))
+    bank = rng.standard_normal((4, 5, 5))
+    solution = cscopt.code(image, bank, lam=0.5, tol=1e-5)
+    same = solve(CSCProblem(image[None, None], bank[:, None], 0.5), tol=1e-5)
+    np.testing.assert_array_equal(solution.codes, same.codes)
+    assert solution.reconstruction.shape == (1, 1, 20, 18)
+    colour = cscopt.code(rng.standard_normal((20, 18, 3)), bank, 0.5, channel_axis=-1, max_iter=5)
+    assert colour.codes.shape == (1, 12, 20, 18)
+    masked = cscopt.code(image, bank, 0.5, mask=np.ones((20, 18)), tol=1e-5)
+    assert masked.objective == pytest.approx(solution.objective, rel=1e-4)
+    assert cscopt.code(image.astype(np.uint8), "natural-8x8x32", 1.0, max_iter=2).codes.dtype == np.float32
+    for arguments, message in (
+        ((image[None], bank), "filters must be"),
+        ((image, bank[0]), "filters must be"),
+        ((image.tolist(), bank), "image must be an array"),
+        ((image, "no-such-bank"), "there is no dictionary 'no-such-bank'"),
+        ((image, 3), "filters must be an array"),
+        ((image[0], "natural-8x8x32"), "image must have 2 spatial axes"),
+    ):
+        with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
+            cscopt.code(*arguments)
+    with pytest.raises(ValueError, match="channel_axis must be an axis"):
+        cscopt.code(image, bank, channel_axis=2)
