@@ -1,56 +1,55 @@
-# Each target syncs .venv to the extras it needs (a stamp file remembers them). With PY=python3 a target
-# uses that interpreter as it is, and installs nothing.
+# Each target syncs .venv to the extras it needs; a stamp file for each set of extras remembers that it did.
+# With PY=python3 a target uses that interpreter as it is, and installs nothing.
 
 PYTHON ?= python3
 VENV := .venv
+
 ifdef PY
 RUN := $(PY)
+BASE :=
+TEST :=
 else
 RUN := $(VENV)/bin/python
+BASE := $(VENV)/stamp-base
+TEST := $(VENV)/stamp-test
 endif
 
 .PHONY: demo test lint gpu-test bench banks notebooks clean
 
-# $(call sync,NAME,EXTRAS): a stamp that is newer than everything the environment depends on
-define sync
-ifdef PY
-.PHONY: sync-$(1)
-sync-$(1):
-else
-.PHONY: sync-$(1)
-sync-$(1): $(VENV)/stamp-$(1)
-$(VENV)/stamp-$(1): pyproject.toml constraints.txt
-	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(2)'
-	@touch $$@
-endif
-endef
-$(eval $(call sync,demo,))
-$(eval $(call sync,test,[test$(comma)sporco$(comma)learned$(comma)notebooks]))
-
-demo: sync-demo
+demo: $(BASE)
 	$(RUN) -m cscopt.cli demo
 
-test: sync-test lint
-	$(RUN) -m pytest
+test: lint
+	$(RUN) -m pytest --nbmake-timeout=600 tests notebooks --nbmake
 
-lint: sync-test
+lint: $(TEST)
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
-	$(RUN) -m importlinter.cli lint 2>/dev/null || $(RUN) -c "from importlinter.cli import lint_imports_command as c; c()"
+	$(RUN) -c "import sys; from importlinter.cli import lint_imports_command as lint; sys.argv = ['lint-imports']; lint()"
 
-gpu-test:
-	$(or $(PY),$(RUN)) -m pytest -m gpu -rs tests
+gpu-test: $(TEST)
+	$(RUN) -m pytest -m gpu -rs tests
 
-bench: sync-test
+bench: $(TEST)
 	$(RUN) benchmarks/csc.py
 
-banks: sync-test
+banks: $(TEST)
 	$(RUN) data/build.py
 
-notebooks: sync-test
-	$(RUN) -m jupytext --sync --execute notebooks/*.py
+notebooks: $(TEST)
+	$(RUN) -m jupytext --to ipynb --execute --set-kernel python3 notebooks/*.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/stamp-base: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/stamp-test: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,sporco,learned,notebooks]'
+	touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -121,7 +122,7 @@ def load_image(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    image = np.asarray(_decoded(lambda: _imageio().imread(path), path))
+    image = np.asarray(_decoded(lambda: _imageio().imread(path, plugin="pillow"), path))
     if image.ndim == 3 and image.shape[-1] in (2, 4):
         image = image[..., :-1]
     if image.ndim == 3 and image.shape[-1] == 1:
@@ -159,5 +160,5 @@ def _imageio() -> Any:
 def _decoded(read: Callable[[], Any], path: Path) -> Any:
     try:
         return read()
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
         raise ValueError(f"{path} cannot be read as an image ({error})".replace("\n", " ")) from error

@@ -71,7 +71,7 @@ def _extend(image: Array, padding: int) -> Array:
     for axis in range(2, image.ndim):
         n = image.shape[axis]
         lead = (slice(None),) * axis
-        before = xp.flip(image[(*lead, slice(0, padding))], axis=axis)
-        after = xp.flip(image[(*lead, slice(n - padding, n))], axis=axis)
+        before = xp.flip(image[(*lead, slice(0, padding), ...)], axis=axis)
+        after = xp.flip(image[(*lead, slice(n - padding, n), ...)], axis=axis)
         image = xp.concat([before, image, after], axis=axis)
     return image

@@ -46,7 +46,7 @@ def test_code_in_colour_without_low_pass(tmp_path, rng):
         (["-o", "codes.npy"], "--output must end in .safetensors"),
         (["-o", "/no/such/folder/codes.safetensors"], "its folder does not exist"),
         (["--lowpass", "-2"], "beta must be finite and not negative"),
-        (["--tol", "nan"], "tol must be a number"),
+        (["--tol", "-1"], "tol must be finite and not negative"),
     ],
 )
 def test_bad_input_is_one_sentence(tmp_path, image, capsys, changes, message):

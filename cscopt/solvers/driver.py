@@ -15,7 +15,7 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.backend import Array, namespace, to_numpy
-from cscopt.certificate import certify_rows
+from cscopt.certificate import Certificate, certify_rows, compare
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.auto import choose
@@ -26,7 +26,7 @@ from cscopt.solvers.ista import ISTA
 
 SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM)}
 STATUSES = ("converged", "precision", "max_iter", "stopped")
-_PATIENCE = 20
+_PATIENCE = 50
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Solution:
     objective : float
         Objective, summed over the batch.
     gap : float
-        Relative duality gap, the largest of the batch; computed from these codes.
+        Relative duality gap, the largest of the batch: the objective of these codes against the best lower bound
+        found. They are at most this share above the optimum.
     status : {"converged", "precision", "max_iter", "stopped"}
         The least good of the batch. "precision": the arithmetic can do no better.
     iterations : int
@@ -197,6 +198,7 @@ class _Run:
         self.done: list[tuple[list[int], Any, Array]] = []
         self.objectives = np.zeros(problem.batch)
         self.gaps = np.full(problem.batch, np.inf)
+        self.duals = np.full(problem.batch, -np.inf)
         self.statuses = ["running"] * problem.batch
         self.iterations = 0
         self.best_gaps = np.full(problem.batch, np.inf)
@@ -212,9 +214,10 @@ class _Run:
         """Certify, record, and take out the items that are done."""
         report = self.solver.report(self.running, self.state)
         if count == 0:  # from scratch: no step has given a dual point yet
-            self._certify(certify_rows(self.running, self.solver.rows(self.running, self.state)))
+            certificate = certify_rows(self.running, self.solver.rows(self.running, self.state))
         else:
-            self._certify(self.solver.certificate(self.running, self.state))
+            certificate = self.solver.certificate(self.running, self.state)
+        self._certify(certificate, self.active)
         self._retire()
         row = {
             "iteration": float(count),
@@ -229,7 +232,8 @@ class _Run:
     def finish(self, status: str, count: int) -> None:
         """Certify and put away whatever still runs."""
         if self.active:
-            self._certify(certify_rows(self.running, self.solver.rows(self.running, self.state)))
+            rows = self.solver.rows(self.running, self.state)
+            self._certify(certify_rows(self.running, rows), self.active)
             late = self.tol > 0
             statuses = ["converged" if late and self.gaps[i] <= self.tol else status for i in self.active]
             self._put_away(list(range(len(self.active))), statuses)
@@ -273,9 +277,12 @@ class _Run:
             solver=self.solver,
         )
 
-    def _certify(self, certificate: Any) -> None:
-        self.objectives[self.active] = to_numpy(certificate.objective)
-        self.gaps[self.active] = to_numpy(certificate.gap)
+    def _certify(self, certificate: Certificate, items: list[int]) -> None:
+        """Note objectives and gaps; the best lower bound so far counts."""
+        objectives = to_numpy(certificate.objective)
+        self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))
+        self.objectives[items] = objectives
+        self.gaps[items] = compare(objectives, self.duals[items]).gap
 
     def _retire(self) -> None:
         """Put away the items whose gap, computed from their codes alone, is small enough or stuck."""
@@ -293,16 +300,13 @@ class _Run:
         if not candidates:
             return
         problem, state = self._taken(candidates)
-        exact = certify_rows(problem, self.solver.rows(problem, state))
-        out, statuses = [], []
-        for k, gap, objective in zip(candidates, to_numpy(exact.gap), to_numpy(exact.objective), strict=True):
-            i = self.active[k]
-            if gap <= self.tol or self.stale[i] >= _PATIENCE:
-                self.gaps[i], self.objectives[i] = gap, objective
-                out.append(k)
-                statuses.append("converged" if gap <= self.tol else "precision")
+        items = [self.active[k] for k in candidates]
+        self._certify(certify_rows(problem, self.solver.rows(problem, state)), items)
+        stuck = {k: self.stale[self.active[k]] >= _PATIENCE for k in candidates}
+        good = {k: self.gaps[self.active[k]] <= self.tol for k in candidates}
+        out = [k for k in candidates if good[k] or stuck[k]]
         if out:
-            self._put_away(out, statuses)
+            self._put_away(out, ["converged" if good[k] else "precision" for k in out])
 
     def _rounding_floor(self) -> np.ndarray[Any, Any]:
         """Relative gap below which rounding may hide further progress."""
@@ -310,7 +314,7 @@ class _Run:
         eps = float(xp.finfo(self.problem.real).eps)
         energy = to_numpy(self.running.datafit.energy)
         objective = np.maximum(self.objectives[self.active], np.finfo(float).tiny)
-        return np.asarray(100 * eps * np.maximum(1.0, energy / objective))
+        return np.asarray(30 * eps * np.maximum(1.0, energy / objective))
 
     def _taken(self, positions: list[int]) -> tuple[CSCProblem, Any]:
         if len(positions) == len(self.active):

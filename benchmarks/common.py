@@ -1,0 +1,69 @@
+"""What all benchmarks share: interleaved timing, the machine, and the result as table and JSON."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import cscopt
+from cscopt import fft
+
+
+def alternate(contenders: Mapping[str, Callable[[], Any]], rounds: int, burst: int = 4) -> dict[str, float]:
+    """Median seconds of a call of each contender.
+
+    They take turns, so that the machine's drift hits all alike; in a turn each is called `burst`
+    times and the first call, which finds the caches full of another's data, is not counted.
+    """
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for call in contenders.values():
+        call()
+    for _ in range(rounds):
+        for name, call in contenders.items():
+            for k in range(burst):
+                began = time.perf_counter()
+                call()
+                if k:
+                    samples[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, threads and versions."""
+    model = platform.processor()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        model = names[0] if names else model
+    versions = {}
+    for package in ("numpy", "numba", "pyfftw", "sporco"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "processor": model,
+        "threads": cscopt.get_threads(),
+        "fft": fft.library(),
+        "python": platform.python_version(),
+        "cscopt": cscopt.__version__,
+        **versions,
+    }
+
+
+def describe() -> str:
+    """The machine in one line."""
+    return ", ".join(f"{name} {value}" for name, value in machine().items())
+
+
+def keep(path: str | None, results: Any) -> None:
+    """Write results beside the machine they come from, as JSON."""
+    if path:
+        Path(path).write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+        print(f"written: {path}")
