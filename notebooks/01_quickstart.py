@@ -81,9 +81,7 @@ solutions = {
     for method, n in (("admm", 500), ("fista", 500), ("ista", 300))
 }
 for method, answer in solutions.items():
-    print(
-        f"{method:6} {answer.iterations:4} iterations  {answer.seconds:5.2f} s  {answer.objective:.4f}  gap {answer.gap:.1e}"
-    )
+    print(f"{method:6}{answer.iterations:4} iterations,{answer.seconds:6.2f} s, gap {answer.gap:.1e}, {answer.status}")
 
 figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
 plot.gap_against_time(axis, solutions)
