@@ -94,7 +94,8 @@ def main() -> None:
             "ADMM": stepper(problem, ADMM(adaptive=False)),
             "FISTA": stepper(problem, FISTA()),
             "ISTA": stepper(problem, ISTA()),
-            "certificate": lambda p=problem, v=certified.v: certify(p, v),
+            "ADMM's look": lambda p=problem, v=certified: ADMM().certificate(p, v),
+            "certify": lambda p=problem, v=certified.v: certify(p, v),
             "SPORCO ADMM": sporco_stepper(problem),
         }
         seconds = alternate(contenders, arguments.rounds)

@@ -104,6 +104,22 @@ def per_item(values: Array, ndim: int) -> Array:
     return namespace(values).reshape(values, (values.shape[0],) + (1,) * (ndim - 1))
 
 
+def free_memory(array: Array) -> int | None:
+    """Bytes free where an array lives; None where that cannot be told."""
+    if is_cupy(array):
+        import cupy
+
+        return int(cupy.cuda.runtime.memGetInfo()[0]) + int(cupy.get_default_memory_pool().free_bytes())
+    if is_torch(array) and array.device.type != "cpu":
+        return None
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    return found[0] if found else None
+
+
 def require(module: str, extra: str | None, purpose: str) -> ModuleType:
     """Import an optional package, or say in one sentence how to get it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cscopt.backend import Array, is_array, listing, namespace
+from cscopt.backend import Array, free_memory, is_array, listing, namespace
 
 
 def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
@@ -60,3 +60,10 @@ def choice(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} must be {listing([repr(a) for a in allowed])}; got {value!r}")
     return str(value)
+
+
+def memory(needed: int, like: Array, what: str, instead: str) -> None:
+    """Refuse work that does not fit into the memory that is free, and say what would."""
+    free = free_memory(like)
+    if free is not None and needed > free:
+        raise MemoryError(f"{what} needs {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free; {instead}")

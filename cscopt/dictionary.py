@@ -180,6 +180,7 @@ class Synthesis(LinearOperator):
         self.grid = wanted if boundary == "circular" else tuple(fft.fast_length(n) for n in wanted)
         self.groups = channels if dictionary.channels == 1 else 1
         self.n_filters = dictionary.n_filters
+        self._check_memory(like)
         filters = asarray_like(filters, like, real_dtype(like))
         real = not is_complex(like)
         values = fft.forward(filters if real else namespace(filters).astype(filters, like.dtype), self.grid)
@@ -202,6 +203,18 @@ class Synthesis(LinearOperator):
                 f"the filters have {dictionary.channels} channels, the signal {channels}; they must be equal, "
                 "or the filters have one"
             )
+
+    def maps_bytes(self, batch: int, like: Array) -> int:
+        """Size of one array of all maps on the grid."""
+        itemsize = int(namespace(like).finfo(like.dtype).bits) // 8 * (2 if is_complex(like) else 1)
+        return batch * self.groups * self.n_filters * math.prod(self.grid) * itemsize
+
+    def _check_memory(self, like: Array) -> None:
+        """The spectra of the filters come first, and are as large as one item's maps."""
+        one = self.maps_bytes(1, like) // self.groups
+        size = "×".join(str(n) for n in self.space)
+        what = f"coding an image of {size} with {self.n_filters} filters"
+        checks.memory(3 * one, like, what, "code it in tiles, or with fewer filters")
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:

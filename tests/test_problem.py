@@ -149,3 +149,27 @@ def test_the_one_liner(rng):
             cscopt.code(*arguments)
     with pytest.raises(ValueError, match="channel_axis must be an axis"):
         cscopt.code(image, bank, channel_axis=2)
+
+
+def test_too_large_for_memory(monkeypatch):
+    """The sentence says how much is needed, how much is free, and what needs less."""
+    from cscopt import checks
+
+    monkeypatch.setattr(checks, "free_memory", lambda like: 3 * 4 * 12 * 12 * 8 + 1)
+    problem = CSCProblem(np.repeat(SIGNAL, 2, 0), FILTERS, 0.1)
+    monkeypatch.setattr(checks, "free_memory", lambda like: 5 * 4 * 12 * 12 * 8)
+    with pytest.raises(MemoryError, match=r"fista on codes of \(2, 4, 12, 12\) needs .* GiB are free; 'ista' needs"):
+        solve(problem, "fista")
+    assert solve(problem, "ista", max_iter=1).status == "max_iter"
+    monkeypatch.setattr(checks, "free_memory", lambda like: 1000)
+    with pytest.raises(MemoryError, match=r"coding an image of 12×12 with 4 filters needs .* code it in tiles"):
+        CSCProblem(SIGNAL, FILTERS, 0.1)
+    with pytest.raises(MemoryError, match=r"in tiles"):
+        solve(problem, "ista")
+
+
+def test_mixed_devices():
+    torch = pytest.importorskip("torch")
+    mask = torch.ones((12, 12), dtype=torch.float64, device="meta")
+    with pytest.raises(ValueError, match="arrays must be on one device; got meta and cpu"):
+        CSCProblem(torch.from_numpy(SIGNAL), FILTERS, 0.1, mask=mask)

@@ -65,6 +65,7 @@ class ADMM(Solver):
     adaptive: bool = True
     period: int = 10
     name: ClassVar[str] = "admm"
+    arrays: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if self.rho is not None:

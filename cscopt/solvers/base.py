@@ -20,6 +20,9 @@ class Solver:
     name: ClassVar[str]
     """The word that names the solver in `solve`."""
 
+    arrays: ClassVar[int]
+    """Arrays of all maps that a solve holds at most at once, beside the spectra of the filters."""
+
     def check(self, problem: CSCProblem) -> None:
         """Raise if the solver cannot serve this problem."""
 

@@ -169,6 +169,7 @@ def solve(
     if x0 is not None and state is not None:
         raise ValueError("x0 and state must not both be given")
     solver.check(problem)
+    _check_memory(problem, solver)
     run = _Run(problem, solver, float(tol), x0, state)
     with _progress_bar(progress, max_iter) as show, _deferred_interrupt() as interrupted:
         for count in range(max_iter + 1):
@@ -349,6 +350,13 @@ def _solver(method: str | Solver, problem: CSCProblem) -> Solver:
         return method
     name = checks.choice(method, "method", ("auto", *SOLVERS))
     return choose(problem) if name == "auto" else SOLVERS[name]()
+
+
+def _check_memory(problem: CSCProblem, solver: Solver) -> None:
+    one = problem.synthesis.maps_bytes(problem.batch, problem.code)
+    less = [name for name, cls in SOLVERS.items() if cls.arrays < solver.arrays]
+    instead = f"{less[0]!r} needs {SOLVERS[less[0]].arrays * one / 2**30:.1f} GiB" if less else "code it in tiles"
+    checks.memory(solver.arrays * one, problem.signal, f"{solver.name} on codes of {problem.codes_shape}", instead)
 
 
 def _checked(state: Any, fresh: Any) -> Any:

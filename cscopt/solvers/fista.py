@@ -46,6 +46,7 @@ class FISTA(Solver):
 
     restart: bool = True
     name: ClassVar[str] = "fista"
+    arrays: ClassVar[int] = 3
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> FISTAState:
         x = start(problem, x0)

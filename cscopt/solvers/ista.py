@@ -33,6 +33,7 @@ class ISTA(Solver):
     """
 
     name: ClassVar[str] = "ista"
+    arrays: ClassVar[int] = 2
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ISTAState:
         x = start(problem, x0)
