@@ -42,6 +42,8 @@ class CSCProblem:
         (batch, maps, \*code space).
     lambda_max : float
         From where all codes are zero.
+    code_like : array
+        An array of the library, device and dtype of the codes.
 
     Raises
     ------
@@ -82,7 +84,7 @@ class CSCProblem:
             raise ValueError("real_codes must not be False for a non-negative penalty")
         xp = namespace(self.signal)
         like = xp.real(self.signal) if real_codes and is_complex(self.signal) else self.signal
-        self.code = like  # sets library, device and dtype of the codes[:1, ...]
+        self.code_like = like[:1, ...]
         self.synthesis = Synthesis(self.dictionary, shape[1:], boundary, shape[0], like)
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
@@ -98,7 +100,7 @@ class CSCProblem:
     @property
     def code_dtype(self) -> Any:
         """dtype of the codes."""
-        return self.code.dtype
+        return self.code_like.dtype
 
     @property
     def real(self) -> Any:
@@ -118,7 +120,7 @@ class CSCProblem:
         ``lambda_max / lam.max()`` is what just makes all codes zero.
         """
         xp = namespace(self.signal)
-        lam = self.penalty.resolve(self.codes_shape, self.code)
+        lam = self.penalty.resolve(self.codes_shape, self.code_like)
         return float(xp.max(self.zero_violation)) * float(xp.max(lam))
 
     @cached_property
@@ -201,7 +203,7 @@ class CSCProblem:
         """
         synthesis, xp = self.synthesis, namespace(self.signal)
         options = {"dtype": self.real, "device": device(self.signal)}
-        lam = self.penalty.resolve(self.codes_shape, self.code)
+        lam = self.penalty.resolve(self.codes_shape, self.code_like)
         rows, maps, spatial = self.batch * synthesis.groups, synthesis.n_filters, len(synthesis.grid)
         boxed = synthesis.code_space != synthesis.grid
         weight = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -21,7 +22,10 @@ from cscopt.kernels import pointwise
 from cscopt.kernels.reference import FilterSpectrum, Levels, Sums
 
 _CHUNK = 1 << 15
+_SCRATCH = 8
 _pools: dict[int, ThreadPoolExecutor] = {}
+_idle: list[Any] = []
+_lock = threading.Lock()
 
 Body = Callable[[int, int, Any], None]
 """`body(row, first map, buffer)` works on the maps `first ...` held in `buffer` (count, pixels)."""
@@ -170,8 +174,14 @@ class _Levels:
 def _run(filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any, output: bool) -> Any:
     """Pass every map through analysis (where `image` is given), `body`, synthesis (where `output`)."""
     passage = _Passage(filters, rows, dtype, body, image, output)
+    started: set[int] = set()
     for row, total in _shared_out(passage.share, rows * passage.chunks):
-        passage.out[row] += total
+        if row in started:
+            passage.out[row] += total
+        else:
+            passage.out[row] = total
+        started.add(row)
+        _keep(total)
     return passage.out.reshape((rows, -1, *filters.values.shape[2:])) if output else None
 
 
@@ -183,7 +193,7 @@ class _Passage:
         maps, channels, frequencies = self.values.shape
         self.grid, self.dtype, self.body, self.output = filters.grid, dtype, body, output
         self.source = None if image is None else np.ascontiguousarray(image).reshape((rows, channels, -1))
-        self.out = np.zeros((rows if output else 0, channels, frequencies), self.values.dtype)
+        self.out = np.empty((rows if output else 0, channels, frequencies), self.values.dtype)
         self.count = _chunk(maps, math.prod(filters.grid))
         self.chunks = maps // self.count
 
@@ -195,13 +205,18 @@ class _Passage:
                 row = begin // self.chunks
                 stop = min(end, (row + 1) * self.chunks)
                 whole = stop - begin == self.chunks
-                total = self.out[row] if whole and self.output else np.zeros_like(self.values[0])
+                total = self._sum_of(row, whole) if self.output else None
                 for chunk in range(begin - row * self.chunks, stop - row * self.chunks):
                     self._chunk(row, chunk * self.count, space, total)
                 if self.output and not whole:
                     partial.append((row, total))
                 begin = stop
         return partial
+
+    def _sum_of(self, row: int, whole: bool) -> Any:
+        total = self.out[row] if whole else _scratch(self.values[0])
+        total[...] = 0
+        return total
 
     def _chunk(self, row: int, first: int, space: fft.Workspace, total: Any) -> None:
         bank = self.values[first : first + self.count]
@@ -213,6 +228,21 @@ class _Passage:
         if self.output:
             space.forward()
             pointwise.gather(bank, spectrum, total)
+
+
+def _scratch(like: Any) -> Any:
+    """An array like another, from those idle if one fits: fresh memory costs more than the sums kept in it."""
+    with _lock:
+        for k, array in enumerate(_idle):
+            if array.shape == like.shape and array.dtype == like.dtype:
+                return _idle.pop(k)
+    return np.empty_like(like)
+
+
+def _keep(array: Any) -> None:
+    with _lock:
+        _idle.append(array)
+        del _idle[:-_SCRATCH]
 
 
 def _shared_out(work: Callable[[int, int], list[Any]], total: int) -> list[Any]:
@@ -260,5 +290,11 @@ def _totals(sums: Any, names: tuple[str, ...]) -> Sums:
     return totals
 
 
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pools.clear)
+    os.register_at_fork(after_in_child=_after_fork)

@@ -172,18 +172,20 @@ def solve(
     _check_memory(problem, solver)
     run = _Run(problem, solver, float(tol), x0, state)
     with _progress_bar(progress, max_iter) as show, _deferred_interrupt() as interrupted:
+        status = "max_iter"
         for count in range(max_iter + 1):
             last = count == max_iter
+            stopped = interrupted()
             if last or count % check_every == 0:
                 row = run.look(count)
                 show(count, row["gap"])
-                stop = callback is not None and _stops(callback, run, row)
-                if not run.active or stop:
-                    break
-            if last or interrupted():
+                stopped = stopped or (callback is not None and _stops(callback, run, row))
+            if stopped:
+                status = "stopped"
+            if last or stopped or not run.active:
                 break
             run.step()
-        run.finish("max_iter" if last and not interrupted() and not (callback and stop) else "stopped", count)
+        run.finish(status)
     return run.solution()
 
 
@@ -230,7 +232,7 @@ class _Run:
         self.history.append(row)
         return row
 
-    def finish(self, status: str, count: int) -> None:
+    def finish(self, status: str) -> None:
         """Certify and put away whatever still runs."""
         if self.active:
             rows = self.solver.rows(self.running, self.state)
@@ -353,7 +355,7 @@ def _solver(method: str | Solver, problem: CSCProblem) -> Solver:
 
 
 def _check_memory(problem: CSCProblem, solver: Solver) -> None:
-    one = problem.synthesis.maps_bytes(problem.batch, problem.code)
+    one = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
     less = [name for name, cls in SOLVERS.items() if cls.arrays < solver.arrays]
     instead = f"{less[0]!r} needs {SOLVERS[less[0]].arrays * one / 2**30:.1f} GiB" if less else "code it in tiles"
     checks.memory(solver.arrays * one, problem.signal, f"{solver.name} on codes of {problem.codes_shape}", instead)
