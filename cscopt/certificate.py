@@ -45,11 +45,10 @@ def dual_value(norm_sq: Array, overlap: Array, violation: Array) -> Array:
 def compare(objective: Array, dual: Array) -> Certificate:
     """Certificate of objective values with a lower bound of the optimum."""
     xp = namespace(objective)
-    positive = objective > 0
-    gap = xp.where(
-        positive, (objective - dual) / xp.where(positive, objective, xp.ones_like(objective)), xp.zeros_like(objective)
-    )
-    return Certificate(objective, dual, gap)
+    finite, zero = xp.isfinite(objective), objective == 0
+    gap = (objective - dual) / xp.where(finite & ~zero, objective, xp.ones_like(objective))
+    gap = xp.where(finite, gap, xp.full_like(gap, float("inf")))
+    return Certificate(objective, dual, xp.where(zero, xp.zeros_like(gap), gap))
 
 
 def certify(problem: CSCProblem, codes: Array) -> Certificate:
@@ -58,7 +57,13 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
     r = W(y − A D x) is the residual, θ = s r the dual point (see `dual_value`), and the gap is
     P(x) − (½‖Wy‖² − ½‖Wy − θ‖²), relative to P(x).
     """
-    return certify_rows(problem, problem.embed(codes))
+    found = certify_rows(problem, problem.embed(codes))
+    if not problem.penalty.nonnegative:
+        return found
+    xp = namespace(codes)
+    infeasible = xp.any(codes < 0, axis=tuple(range(1, codes.ndim)))
+    objective = xp.where(infeasible, xp.full_like(found.objective, float("inf")), found.objective)
+    return compare(objective, found.dual)
 
 
 def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:

@@ -22,8 +22,11 @@ EXTRAS = {
     "ct": ("astra-toolbox",),
     "cuda": ("cupy-cuda13x",),
     "learned": ("torch",),
+    "cluster": ("distributed",),
     "notebooks": ("jupytext",),
+    "test": ("pytest", "hypothesis"),
 }
+FIGURES = (".png", ".jpg", ".pdf", ".svg")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,9 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.pop("config", None)
     try:
         COMMANDS[command](**options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError) as error:
         print(f"cscopt {command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"cscopt {command}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -70,18 +76,20 @@ def _parser() -> Any:
 
 def demo(output: str, tol: float) -> None:
     """Code scikit-image's `camera` by ADMM, FISTA and ISTA; print a table, write a figure."""
+    io.check_target(output, FIGURES)
     image = datasets.picture("camera")
     low, high = split(image[None, None])
     dictionary = ConvDictionary.load("natural-8x8x32")
     problem = CSCProblem(high, dictionary, 0.05)
     print(f"camera, {image.shape[0]}×{image.shape[1]}, low-pass removed; {dictionary}; λ = 0.05")
-    with io.replacing(output) as figure:
-        _warm_up(dictionary)
-        solutions = {}
-        for name, iterations in (("admm", 500), ("fista", 500), ("ista", 300)):
-            solutions[name] = solve(problem, name, tol=tol, max_iter=iterations, progress=sys.stderr.isatty())
-        print(table(solutions))
-        plot.overview(image, low[0, 0], solutions).savefig(figure, dpi=110)
+    _warm_up(dictionary)
+    solutions = {}
+    for name, iterations in (("admm", 500), ("fista", 500), ("ista", 300)):
+        solutions[name] = solve(problem, name, tol=tol, max_iter=iterations, progress=sys.stderr.isatty())
+        if solutions[name].status == "stopped":
+            raise KeyboardInterrupt
+    print(table(solutions))
+    plot.save(plot.overview(image, low[0, 0], solutions), output)
     best = min(solutions.values(), key=lambda solution: solution.gap)
     print(f"The best answer is at most {100 * best.gap:.2g} % above the optimum, and that is certain.")
     print(f"figure: {Path(output).resolve()}")
@@ -103,11 +111,12 @@ def code(
     """Code an image file, write the codes and a figure."""
     if output is None and figure is None:
         raise ValueError("code needs something to write: -o CODES.safetensors, --figure FIGURE.png, or both")
-    if output is not None and Path(output).suffix != ".safetensors":
-        raise ValueError(f"--output must end in .safetensors; got {output}")
-    for target in filter(None, (output, figure)):
-        if not Path(target).resolve().parent.is_dir():
-            raise FileNotFoundError(f"cannot write {target}: its folder does not exist")
+    if output is not None:
+        io.check_target(output, (".safetensors",))
+    if figure is not None:
+        io.check_target(figure, FIGURES)
+        if Path(figure).resolve() == Path(image).resolve():
+            raise ValueError(f"--figure must not be the image itself; got {figure}")
     picture = io.load_image(image)
     filters = ConvDictionary.load(dictionary)
     signal = np.moveaxis(picture.reshape((*picture.shape[:2], -1)), -1, 0)[None]
@@ -164,7 +173,8 @@ def _warm_up(dictionary: ConvDictionary) -> None:
     """Compile outside the timing (once a machine: compiled code is cached)."""
     small = CSCProblem(np.ones((1, 1, 32, 32), np.float32), dictionary, 0.05)
     for name in SOLVERS:
-        solve(small, name, max_iter=11, tol=0)
+        if solve(small, name, max_iter=11, tol=0).status == "stopped":
+            raise KeyboardInterrupt
 
 
 def _version(package: str) -> str | None:

@@ -100,6 +100,8 @@ class SparseCodes:
         if metadata.get("format") != "cscopt-codes-1":
             found = metadata.get("format", "another kind of file")
             raise ValueError(f"{path} holds no codes this version reads (found {found})")
+        if not {"index", "values", "shape"} <= set(tensors):
+            raise ValueError(f"{path} holds no codes: it lacks one of index, values and shape")
         values = tensors["values"]
         if "imaginary" in tensors:
             values = values + (1j * tensors["imaginary"]).astype(np.result_type(values, np.complex64))

@@ -45,10 +45,13 @@ class ConvDictionary:
         if 0 in filters.shape:
             raise ValueError(f"filters must not be empty; got shape {tuple(filters.shape)}")
         checks.finite(filters, "filters")
-        norms = _norms(filters)
-        if bool(namespace(norms).any(norms == 0)):
-            index = [i for i, norm in enumerate(to_numpy(norms)) if norm == 0]
-            raise ValueError(f"filters must not be zero; filter {index[0]} has norm 0")
+        squares = to_numpy(_norms(filters)) ** 2
+        vanished = np.flatnonzero(~((squares > np.finfo(squares.dtype).tiny) & np.isfinite(squares)))
+        if len(vanished):
+            raise ValueError(
+                f"filters must not be zero, nor so small or large that ‖d‖² leaves the range of {filters.dtype}; "
+                f"filter {vanished[0]} has ‖d‖² = {squares[vanished[0]]:g}"
+            )
         self.filters = filters
         self.provenance = dict(provenance or {})
 
@@ -82,6 +85,13 @@ class ConvDictionary:
 
         Codes of C·M maps belong to a single-channel dictionary on C channels, channel-major.
         """
+        checks.floating(codes, "codes")
+        if codes.ndim != self.filters.ndim or codes.shape[1] % self.n_filters:
+            raise ValueError(
+                f"codes must be (batch, maps, *code space) with {len(self.support)} spatial axes and a multiple of "
+                f"{self.n_filters} maps; got shape {tuple(codes.shape)}"
+            )
+        checks.choice(boundary, "boundary", BOUNDARIES)
         _, grow = _geometry(self.support, boundary)
         space = tuple(n - g for n, g in zip(codes.shape[2:], grow, strict=True))
         channels = self.channels
@@ -261,10 +271,12 @@ class Synthesis(LinearOperator):
 
     def apply(self, codes: Array) -> Array:
         """D x: codes (batch, maps, *code space) to an image (batch, C, *space)."""
+        _fits(codes, self.codes_shape, "codes")
         return self.image(self.synthesize(self.embed(codes)))
 
     def adjoint(self, image: Array) -> Array:
         """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""
+        _fits(image, self.output_shape, "image")
         return self.crop(kernels.for_array(image).analyze(self.spectrum(image), self.filters))
 
     def synthesize(self, maps: Array) -> Array:
@@ -296,6 +308,12 @@ class Synthesis(LinearOperator):
         """Codes (batch, maps, *code space) from rows on the grid; the inverse of `embed`."""
         box = (slice(None), slice(None), *(slice(0, n) for n in self.code_space))
         return namespace(maps).reshape(maps[box], (-1, *self.codes_shape))
+
+
+def _fits(array: Array, shape: tuple[int, ...], name: str) -> None:
+    checks.floating(array, name)
+    if tuple(array.shape[1:]) != shape:
+        raise ValueError(f"{name} must have shape (batch, *{shape}); got {tuple(array.shape)}")
 
 
 def _geometry(support: tuple[int, ...], boundary: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

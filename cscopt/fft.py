@@ -21,6 +21,7 @@ import numpy as np
 from cscopt.backend import Array, cache_folder, get_threads, is_complex, is_numpy, namespace
 
 _IDLE_KEYS = 8
+_PLANNING_SECONDS = 2.0
 _lock = threading.RLock()
 _idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
 _wisdom_loaded = False
@@ -90,7 +91,8 @@ class Workspace:
 
         self.signal = pyfftw.zeros_aligned(shapes[0], dtype, n=64)
         self.spectrum = pyfftw.zeros_aligned(shapes[1], spectral, n=64)
-        options = {"axes": axes, "threads": threads, "flags": ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")}
+        flags = ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")
+        options = {"axes": axes, "threads": threads, "flags": flags, "planning_timelimit": _PLANNING_SECONDS}
         self._plans = (
             pyfftw.FFTW(self.signal, self.spectrum, **options),
             pyfftw.FFTW(self.spectrum, self.signal, direction="FFTW_BACKWARD", **options),

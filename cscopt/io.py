@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from cscopt.backend import listing
+
 FORMAT = 1
 """Version of the dictionary files this version writes, and the newest it reads."""
 
@@ -29,6 +31,19 @@ def shipped() -> list[str]:
     return sorted(path.stem for path in data_folder().glob("*.safetensors"))
 
 
+def check_target(path: str | Path, endings: tuple[str, ...] = ()) -> None:
+    """Refuse, before any work, a path that cannot be written or ends in the wrong letters."""
+    target = Path(path)
+    if endings and target.suffix.lower() not in endings:
+        raise ValueError(f"{target} must end in {listing(endings)}")
+    if target.is_dir():
+        raise IsADirectoryError(f"cannot write {target}: it is a folder")
+    if not target.absolute().parent.is_dir():
+        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if not os.access(target.absolute().parent, os.W_OK):
+        raise PermissionError(f"cannot write {target}: the folder {target.parent} is read-only")
+
+
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
@@ -36,10 +51,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     A kill or an error at any moment leaves the old file or the new one.
     """
     target = Path(path)
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write {target}: it is a folder")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: the folder {target.parent} does not exist")
+    check_target(target)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
     os.close(handle)
     temporary = Path(name)
@@ -112,7 +124,7 @@ def load_dictionary(source: str | Path) -> tuple[Any, dict[str, str]]:
 
 
 def load_image(path: str | Path) -> Any:
-    """An image file as float32 in [0, 1], (H, W) or (H, W, 3); transparency is dropped.
+    """An image file as float32, (H, W) or (H, W, 3); integers are scaled to [0, 1], transparency is dropped.
 
     Raises
     ------
@@ -122,7 +134,9 @@ def load_image(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    image = np.asarray(_decoded(lambda: _imageio().imread(path, plugin="pillow"), path))
+    mode = _decoded(lambda: _imageio().immeta(path, plugin="pillow").get("mode"), path)
+    options = {"mode": "RGB"} if mode in ("CMYK", "YCbCr", "LAB", "HSV") else {}
+    image = np.asarray(_decoded(lambda: _imageio().imread(path, plugin="pillow", **options), path))
     if image.ndim == 3 and image.shape[-1] in (2, 4):
         image = image[..., :-1]
     if image.ndim == 3 and image.shape[-1] == 1:
@@ -131,6 +145,8 @@ def load_image(path: str | Path) -> Any:
         raise ValueError(f"{path} must be a grey or colour image; it has shape {image.shape}")
     if image.dtype == bool:
         return image.astype(np.float32)
+    if image.dtype.kind == "i":
+        raise ValueError(f"{path} must hold unsigned integers or floats; it holds {image.dtype}")
     if image.dtype.kind == "u":
         return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
     return image.astype(np.float32)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, namespace, real_dtype, to_numpy
+from cscopt.backend import Array, asarray_like, is_array, namespace, real_dtype
 from cscopt.kernels.reference import soft_threshold
 
 
@@ -17,8 +17,8 @@ class L1:
     Parameters
     ----------
     lam : float or array
-        Λ in the units of the signal: a positive number; one per filter, (M,); or a map over the
-        codes, (M, \*space) or (batch, M, \*space).
+        Λ in the units of the signal: a positive number; one per filter, (M,), or (C·M,) where each
+        channel is coded on its own; or a map over the codes, (M, \*space) or (batch, M, \*space).
     nonnegative : bool, default False
         Whether codes must be non-negative (real codes only).
 
@@ -62,8 +62,7 @@ class L1:
         """
         dtype = real_dtype(like)
         if not (is_array(self.lam) and self.lam.ndim > 0):
-            number = float(to_numpy(self.lam)) if is_array(self.lam) else float(self.lam)
-            return asarray_like(number, like, dtype)
+            return asarray_like(self.lam if is_array(self.lam) else float(self.lam), like, dtype)
         given = tuple(self.lam.shape)
         if given not in (shape[1:2], shape[1:], shape):
             raise ValueError(
@@ -74,6 +73,12 @@ class L1:
         if len(given) > 1:
             return values
         return namespace(values).reshape(values, given + (1,) * (len(shape) - 2))
+
+    def repeated(self, n_filters: int, groups: int) -> L1:
+        """The penalty for `groups` channels that are coded on their own: one λ per filter serves them all."""
+        if groups == 1 or not (is_array(self.lam) and tuple(self.lam.shape) == (n_filters,)):
+            return self
+        return L1(namespace(self.lam).tile(self.lam, (groups,)), self.nonnegative)
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""

@@ -85,9 +85,12 @@ class CSCProblem:
         xp = namespace(self.signal)
         like = xp.real(self.signal) if real_codes and is_complex(self.signal) else self.signal
         self.code_like = like[:1, ...]
+        groups = shape[0] if self.dictionary.channels == 1 else 1
+        self.penalty = self.penalty.repeated(self.dictionary.n_filters, groups)
         self.synthesis = Synthesis(self.dictionary, shape[1:], boundary, shape[0], like)
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
+        self._check_energy()
         self.levels = self._levels()
         if forward is not None:
             self._check_adjoint(forward)
@@ -121,7 +124,8 @@ class CSCProblem:
         """
         xp = namespace(self.signal)
         lam = self.penalty.resolve(self.codes_shape, self.code_like)
-        return float(xp.max(self.zero_violation)) * float(xp.max(lam))
+        rounding = 1 + 16 * float(xp.finfo(self.real).eps)
+        return float(xp.max(self.zero_violation)) * float(xp.max(lam)) * rounding
 
     @cached_property
     def lipschitz(self) -> Array | None:
@@ -195,6 +199,14 @@ class CSCProblem:
     def _by_item(self, rows: Array) -> Array:
         return namespace(rows).reshape(rows, (-1, self.synthesis.groups))
 
+    def _check_energy(self) -> None:
+        """Squares must neither overflow nor vanish, or no objective and no gap would mean anything."""
+        xp, energy = namespace(self.signal), self.datafit.energy
+        weighted = self.signal if self.mask is None else self.signal * self.mask
+        present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
+        if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
+            raise ValueError(f"signal must not be so large or small that its squares leave the range of {self.real}")
+
     def _levels(self) -> Levels:
         """Λ split into a level for each row and map and a weight map, with a wall outside the code box.
 
@@ -220,8 +232,9 @@ class CSCProblem:
             weight = xp.reshape(weight, (-1, maps, *synthesis.code_space))
         if weight is not None and boxed:
             weight = self._walled(weight)
-        if not bool(xp.all(level > 0)):
-            raise ValueError(f"lam must be positive in the signal's precision; it vanishes in {self.signal.dtype}")
+        for part in (level, weight):
+            if part is not None and not bool(xp.all((part > 0) & xp.isfinite(part))):
+                raise ValueError(f"lam must be positive and finite in {self.signal.dtype}, the signal's precision")
         return Levels(level, weight, self.penalty.nonnegative)
 
     def _walled(self, weight: Array) -> Array:
@@ -232,11 +245,16 @@ class CSCProblem:
         return pad(weight, grid, corner) + outside * float(xp.finfo(self.real).max) ** 0.5
 
     def _check_adjoint(self, forward: LinearOperator) -> None:
-        """One dot test on the data themselves and their image, so that a wrong adjoint never runs."""
+        """Two dot tests on the data and what the adjoint makes of them, so that a wrong adjoint never runs."""
         xp = namespace(self.signal)
+        if forward.norm is not None and not 0 < forward.norm < float("inf"):
+            raise ValueError(f"forward.norm must be positive and finite, or None; got {forward.norm}")
         back = forward.adjoint(self.signal[:1, ...])
-        if tuple(back.shape[1:]) != forward.input_shape:
-            raise ValueError(f"forward.adjoint must give {forward.input_shape}; got {tuple(back.shape[1:])}")
+        if tuple(back.shape) != (1, *forward.input_shape):
+            raise ValueError(f"forward.adjoint must give (1, *{forward.input_shape}) for one item; got {back.shape}")
+        ahead = forward.apply(back)
+        if tuple(ahead.shape) != (1, *forward.output_shape):
+            raise ValueError(f"forward.apply must give (1, *{forward.output_shape}) for one item; got {ahead.shape}")
         n = 1
         for extent in back.shape:
             n *= extent
@@ -247,7 +265,7 @@ class CSCProblem:
         data = self.signal[:1, ...]
         if not bool(xp.any(data != 0)):
             data = xp.ones_like(data)
-        mismatch = dot_test(forward, probe, data)
+        mismatch = max(dot_test(forward, probe, data), dot_test(forward, forward.adjoint(data), data))
         if not mismatch < 1e-3:
             raise ValueError(
                 f"forward.adjoint must be the adjoint of forward.apply; the dot test is off by {mismatch:.1e}"
@@ -255,8 +273,8 @@ class CSCProblem:
 
 
 def _signal(signal: Array) -> Array:
-    if not is_array(signal):
-        raise TypeError(f"signal must be an array; got {type(signal).__name__}")
+    if not is_array(signal) or type(signal).__name__ == "MaskedArray":
+        raise TypeError(f"signal must be a plain array (use mask= for weights); got {type(signal).__name__}")
     xp = namespace(signal)
     if xp.isdtype(signal.dtype, ("integral", "bool")):
         signal = xp.astype(signal, xp.float32)
@@ -281,6 +299,7 @@ def _mask(mask: Array, signal: Array) -> Array:
     checks.finite(weights, "mask")
     if bool(xp.any(weights < 0)):
         raise ValueError(f"mask must not be negative; its least entry is {float(xp.min(weights)):g}")
-    if not bool(xp.any(weights > 0)):
-        raise ValueError("mask must not be zero everywhere")
-    return xp.reshape(weights, padded)
+    weights = xp.reshape(weights, padded)
+    if not bool(xp.all(xp.any(weights > 0, axis=tuple(range(1, weights.ndim))))):
+        raise ValueError("mask must not be zero everywhere (in any item)")
+    return weights

@@ -38,7 +38,7 @@ def code(
     channel_axis : int, optional
         Axis of the channels; a bare image has none.
     nonnegative, mask, boundary
-        See `L1` and `CSCProblem`. The mask has the image's shape.
+        See `L1` and `CSCProblem`. The mask has the image's shape, with the channel axis or without.
     **options
         Passed to `solve`: tol, max_iter, x0, callback, progress, ...
 
@@ -56,12 +56,13 @@ def code(
         raise TypeError(f"image must be an array; got {type(image).__name__}")
     if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
         raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
-    dictionary = _dictionary(filters, image.ndim - (channel_axis is not None))
+    spatial = image.ndim - (channel_axis is not None)
+    dictionary = _dictionary(filters, spatial)
     problem = CSCProblem(
-        _standard(image, channel_axis),
+        _standard(image, channel_axis, spatial),
         dictionary,
         L1(lam, nonnegative),
-        mask=None if mask is None else _standard(mask, channel_axis),
+        mask=None if mask is None else _standard(mask, channel_axis, spatial),
         boundary=boundary,
     )
     return solve(problem, method, **options)
@@ -89,8 +90,8 @@ def _dictionary(filters: Any, spatial: int) -> ConvDictionary:
     )
 
 
-def _standard(image: Array, channel_axis: int | None) -> Array:
-    """(1, channel, *space)."""
-    if channel_axis is None:
+def _standard(image: Array, channel_axis: int | None, spatial: int) -> Array:
+    """(1, channel, *space); one channel for an array that has none."""
+    if channel_axis is None or image.ndim == spatial:
         return image[None, None, ...]
     return namespace(image).moveaxis(image, channel_axis, 0)[None, ...]

@@ -116,6 +116,12 @@ def test_images(tmp_path, rng):
     for shape in ((9, 7, 3), (9, 7, 4)):
         io.save_image(tmp_path / "b.png", rng.random(shape))
         assert io.load_image(tmp_path / "b.png").shape == (9, 7, 3)
+    from PIL import Image
+
+    Image.fromarray(rng.integers(0, 2**16, (9, 7)).astype(np.uint16)).save(tmp_path / "deep.png")
+    assert io.load_image(tmp_path / "deep.png").max() <= 1
+    Image.new("CMYK", (6, 5), (0, 0, 0, 255)).save(tmp_path / "ink.jpg")
+    assert io.load_image(tmp_path / "ink.jpg").max() < 0.1
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.png").write_text("no picture")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cscopt
-from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, certify, kkt_residual, solve
+from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, FunctionOperator, certify, kkt_residual, solve
 from cscopt.backend import to_numpy
 
 SOLVERS = ["ista", "fista", "admm"]
@@ -444,3 +444,23 @@ def test_solver_options():
     ):
         with pytest.raises(ValueError, match=message):
             ADMM(**options)
+
+
+def test_exactly_at_lambda_max(rng):
+    """Rounding must not wake a code at λ = λ_max, even when nothing stops the iterations."""
+    for _ in range(10):
+        signal, bank = rng.standard_normal((1, 1, 14, 14)).astype("f"), rng.standard_normal((4, 1, 3, 3)).astype("f")
+        top = CSCProblem(signal, bank, 1.0).lambda_max
+        for method in ("ista", "fista"):
+            assert solve(CSCProblem(signal, bank, top), method, tol=0, max_iter=20).nonzeros == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_backtracking_does_not_chase_rounding(rng, dtype):
+    """With A = I of unknown norm, steps stay where the curvature puts them, however long it runs."""
+    identity = FunctionOperator(lambda x: x, lambda y: y, (1, 16, 16), (1, 16, 16))
+    signal, bank = rng.standard_normal((1, 1, 16, 16)).astype(dtype), rng.standard_normal((3, 1, 3, 3)).astype(dtype)
+    problem = CSCProblem(signal, bank, 0.5, forward=identity)
+    for method in ("ista", "fista"):
+        state = solve(problem, method, tol=0, max_iter=1500).state
+        assert float(state.steps[0]) * problem.synthesis.lipschitz > 0.2

@@ -10,7 +10,7 @@ from cscopt import checks, fft, kernels
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, start
+from cscopt.solvers.base import Solver, mark, start
 
 _ADAPTED = 100
 _BALANCE = 2.0
@@ -30,6 +30,7 @@ class ADMMState:
     primal: Array
     dual_change: Array
     dual: Array
+    mark: Array
     iteration: int = 0
 
 
@@ -87,7 +88,7 @@ class ADMM(Solver):
         data = None
         if not problem.datafit.spectral:
             data = fft.inverse(spectrum, problem.synthesis.grid, problem.synthesis.filters.real)
-        return ADMMState(v, spectrum, data, rho, zero, zero, zero)
+        return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem))
 
     def _first_rho(self, problem: CSCProblem) -> Array:
         """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓: near the fastest ρ where that was measured."""
@@ -142,6 +143,9 @@ class ADMM(Solver):
         shift = fft.inverse(correction, synthesis.grid, synthesis.filters.real)
         image = ahead - per_item(rho / sigma, data.ndim) * shift
         return correction, data + self.relaxation * (image - split)
+
+    def look_every(self, problem: CSCProblem) -> int:
+        return 10 if problem.datafit.spectral else 20
 
     def _balance(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
         """Change ρ where the residuals are out of balance, keeping y and the multiplier ρ u."""

@@ -38,6 +38,10 @@ class Solver:
         """The codes of a state on the grid, (rows, maps, *grid)."""
         raise TypeError(f"{type(self).__name__} does not define rows")
 
+    def look_every(self, problem: CSCProblem) -> int:
+        """Iterations between two looks at the gap that keep their cost below a tenth of the run."""
+        return 10
+
     def certificate(self, problem: CSCProblem, state: Any) -> Certificate:
         """Certificate of a state, from scratch unless the solver knows a cheaper way."""
         return certify_rows(problem, self.rows(problem, state))
@@ -58,6 +62,11 @@ def start(problem: CSCProblem, x0: Array | None) -> Array:
     if problem.penalty.nonnegative:
         rows = xp.where(rows > 0, rows, xp.zeros_like(rows))
     return copy(rows)
+
+
+def mark(problem: CSCProblem) -> Array:
+    """Two numbers an item, (batch, 2), by which a state knows its problem: ‖Wy‖² and max |DᴴAᴴWᴴWy| / Λ."""
+    return namespace(problem.signal).stack([problem.datafit.energy, problem.zero_violation], axis=1)
 
 
 def copy(array: Array) -> Array:

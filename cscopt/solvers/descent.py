@@ -70,8 +70,9 @@ def backtrack(
         after, change = spectra(trial)
         moved: Any = fit.project(after - spectrum)
         curvature = fit.dot(moved, moved)
-        slack = 1 + 100 * float(xp.finfo(steps.dtype).eps)
-        fails = curvature * xp.astype(steps, xp.float64) > slack * change
+        eps = float(xp.finfo(steps.dtype).eps)
+        noise = (16 * eps) ** 2 * fit.energy  # differences of spectra are no better than this
+        fails = curvature - noise > (1 + 100 * eps) * change / xp.astype(steps, xp.float64)
         if not bool(xp.any(fails)):
             return trial, steps
         steps = xp.where(fails, steps / 2, steps)

@@ -122,7 +122,7 @@ def solve(
     state: Any = None,
     callback: Callable[[Iterate], bool | None] | None = None,
     progress: bool = False,
-    check_every: int = 10,
+    check_every: int | None = None,
 ) -> Solution:
     r"""Solve a convolutional sparse coding problem to a certified accuracy.
 
@@ -145,8 +145,9 @@ def solve(
         Called with an `Iterate` at every recorded iteration; returning True stops.
     progress : bool, default False
         Show a progress bar.
-    check_every : int, default 10
-        Iterations between two looks at the gap, each of which adds a row to the history.
+    check_every : int, optional
+        Iterations between two looks at the gap, each of which adds a row to the history. By default 10, or as many
+        as keep the looks below a tenth of the run (ADMM with a mask or boundary: 20).
 
     Returns
     -------
@@ -165,7 +166,7 @@ def solve(
     if not 0 <= checks.real_number(tol, "tol") < float("inf"):
         raise ValueError(f"tol must be finite and not negative; got {tol}")
     checks.count(max_iter, "max_iter")
-    checks.count(check_every, "check_every", 1)
+    every = solver.look_every(problem) if check_every is None else checks.count(check_every, "check_every", 1)
     if x0 is not None and state is not None:
         raise ValueError("x0 and state must not both be given")
     solver.check(problem)
@@ -176,7 +177,7 @@ def solve(
         for count in range(max_iter + 1):
             last = count == max_iter
             stopped = interrupted()
-            if last or count % check_every == 0:
+            if last or count % every == 0:
                 row = run.look(count)
                 show(count, row["gap"])
                 stopped = stopped or (callback is not None and _stops(callback, run, row))
@@ -204,8 +205,8 @@ class _Run:
         self.duals = np.full(problem.batch, -np.inf)
         self.statuses = ["running"] * problem.batch
         self.iterations = 0
-        self.best_gaps = np.full(problem.batch, np.inf)
-        self.stale = np.zeros(problem.batch, dtype=int)
+        self.marks = np.full(problem.batch, np.inf)
+        self.looks = 0
         self.history = History()
 
     def step(self) -> None:
@@ -290,22 +291,19 @@ class _Run:
     def _retire(self) -> None:
         """Put away the items whose gap, computed from their codes alone, is small enough or stuck."""
         gaps = self.gaps[self.active]
-        better = gaps < 0.99 * self.best_gaps[self.active]
-        self.best_gaps[self.active] = np.minimum(gaps, self.best_gaps[self.active])
-        self.stale[self.active] = np.where(better, 0, self.stale[self.active] + 1)
+        stuck = np.zeros(len(gaps), dtype=bool)
+        self.looks += 1
+        if self.looks % _PATIENCE == 0:
+            stuck = (gaps > 0.9 * self.marks[self.active]) & (gaps <= self._rounding_floor())
+            self.marks[self.active] = gaps
         if self.tol == 0:
             return
-        floor = self._rounding_floor()
-        candidates = [
-            k for k, i in enumerate(self.active)
-            if self.gaps[i] <= self.tol or (self.stale[i] >= _PATIENCE and self.gaps[i] <= floor[k])
-        ]  # fmt: skip
+        candidates = [k for k in range(len(gaps)) if gaps[k] <= self.tol or stuck[k]]
         if not candidates:
             return
         problem, state = self._taken(candidates)
         items = [self.active[k] for k in candidates]
         self._certify(certify_rows(problem, self.solver.rows(problem, state)), items)
-        stuck = {k: self.stale[self.active[k]] >= _PATIENCE for k in candidates}
         good = {k: self.gaps[self.active[k]] <= self.tol for k in candidates}
         out = [k for k in candidates if good[k] or stuck[k]]
         if out:
@@ -317,7 +315,7 @@ class _Run:
         eps = float(xp.finfo(self.problem.real).eps)
         energy = to_numpy(self.running.datafit.energy)
         objective = np.maximum(self.objectives[self.active], np.finfo(float).tiny)
-        return np.asarray(30 * eps * np.maximum(1.0, energy / objective))
+        return np.asarray(np.minimum(30 * eps * np.maximum(1.0, energy / objective), 1e-3))
 
     def _taken(self, positions: list[int]) -> tuple[CSCProblem, Any]:
         if len(positions) == len(self.active):
@@ -373,6 +371,8 @@ def _checked(state: Any, fresh: Any) -> Any:
             raise ValueError(
                 f"state is of another problem: its {name} is {kinds[0]} {shapes[0]}, not {kinds[1]} {shapes[1]}"
             )
+    if not np.allclose(to_numpy(state.mark), to_numpy(fresh.mark), rtol=1e-5, atol=0):
+        raise ValueError("state is of another problem: its signal, filters, λ or weights differ")
     return copy_state(state)
 
 

@@ -9,13 +9,13 @@ from cscopt import kernels
 from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, copy, start
+from cscopt.solvers.base import Solver, copy, mark, start
 from cscopt.solvers.descent import backtrack, step_sizes
 
 
 @dataclass(frozen=True)
 class FISTAState:
-    """Codes x, extrapolated point z, spectra of D x and D z, Σ Λ|x|, step sizes, t, best dual value."""
+    """Codes x, extrapolated point z, spectra of D x and D z, Σ Λ|x|, step sizes, t, best dual value, mark."""
 
     x: Array
     z: Array
@@ -25,6 +25,7 @@ class FISTAState:
     steps: Array
     t: Array
     dual: Array
+    mark: Array
     iteration: int = 0
 
 
@@ -54,7 +55,7 @@ class FISTA(Solver):
         l1 = problem.items_sum(kernels.for_array(x).weighted_l1(x, problem.levels))
         xp = namespace(l1)
         ones, zeros = xp.ones_like(l1), xp.zeros_like(l1)
-        return FISTAState(x, copy(x), spectrum, spectrum, l1, step_sizes(problem), ones, zeros)
+        return FISTAState(x, copy(x), spectrum, spectrum, l1, step_sizes(problem), ones, zeros, mark(problem))
 
     def step(self, problem: CSCProblem, state: FISTAState) -> FISTAState:
         fit, filters, levels = problem.datafit, problem.synthesis.filters, problem.levels

@@ -9,19 +9,20 @@ from cscopt import kernels
 from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, copy, start
+from cscopt.solvers.base import Solver, copy, mark, start
 from cscopt.solvers.descent import backtrack, step_sizes
 
 
 @dataclass(frozen=True)
 class ISTAState:
-    """Codes x, the spectrum of D x, Σ Λ|x|, step sizes, and the best dual value so far."""
+    """Codes x, the spectrum of D x, Σ Λ|x|, step sizes, the best dual value so far, and the problem's mark."""
 
     x: Array
     spectrum: Array
     l1: Array
     steps: Array
     dual: Array
+    mark: Array
     iteration: int = 0
 
 
@@ -39,7 +40,7 @@ class ISTA(Solver):
         x = start(problem, x0)
         l1 = problem.items_sum(kernels.for_array(x).weighted_l1(x, problem.levels))
         steps = step_sizes(problem)
-        return ISTAState(x, problem.synthesis.synthesize(x), l1, steps, namespace(l1).zeros_like(l1))
+        return ISTAState(x, problem.synthesis.synthesize(x), l1, steps, namespace(l1).zeros_like(l1), mark(problem))
 
     def step(self, problem: CSCProblem, state: ISTAState) -> ISTAState:
         fit, filters, levels = problem.datafit, problem.synthesis.filters, problem.levels
