@@ -3,10 +3,12 @@
 from cscopt.kernels.reference import admm_step, fista_step, ista_step, soft_threshold
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
-from cscopt.solvers.driver import SOLVERS, Iterate, Solution, solve
+from cscopt.solvers.driver import SOLVERS, solve
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.history import History
 from cscopt.solvers.ista import ISTA
+from cscopt.solvers.run import Iterate
+from cscopt.solvers.solution import Solution
 
 __all__ = [
     "ADMM",

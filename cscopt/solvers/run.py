@@ -1,0 +1,217 @@
+"""One call of `solve` while it lasts: which items still run, what is known of each, and its record."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cscopt.backend import Array, namespace, to_numpy
+from cscopt.certificate import Certificate, certify_rows, compare
+from cscopt.problem import CSCProblem
+from cscopt.solvers.base import Solver, copy, copy_state, join_states, take_state
+from cscopt.solvers.history import History
+from cscopt.solvers.solution import STATUSES, Solution
+
+_PATIENCE = 50
+"""Looks in which a gap must shrink by a tenth, or rounding is held to stop it."""
+
+
+@dataclass(frozen=True)
+class Iterate:
+    """What a callback sees: numbers at once, arrays (copies) when asked for."""
+
+    iteration: int
+    seconds: float
+    objective: float
+    gap: float
+    run: Run
+
+    @property
+    def codes(self) -> Array:
+        r"""Codes so far, (batch, maps, \*code space)."""
+        return self.run.codes()
+
+    @property
+    def state(self) -> Any:
+        """State of the solver, to resume from."""
+        return copy_state(self.run.joint_state())
+
+    @property
+    def reconstruction(self) -> Array:
+        """Σ d_m * x_m so far."""
+        return self.run.problem.synthesis.apply(self.codes)
+
+
+class Run:
+    """The state of one call of `solve`: the items still running, and those that are done."""
+
+    def __init__(self, problem: CSCProblem, solver: Solver, tol: float, x0: Array | None, state: Any) -> None:
+        self.problem, self.solver, self.tol = problem, solver, tol
+        self.began = time.perf_counter()
+        self.running = problem
+        self.state = solver.init(problem, x0) if state is None else _checked(state, solver.init(problem, None))
+        self.active = list(range(problem.batch))
+        self.done: list[tuple[list[int], Any, Array]] = []
+        self.objectives = np.zeros(problem.batch)
+        self.gaps = np.full(problem.batch, np.inf)
+        self.duals = np.full(problem.batch, -np.inf)
+        self.statuses = ["running"] * problem.batch
+        self.iterations = 0
+        self.marks = np.full(problem.batch, np.inf)
+        self.looks = 0
+        self.history = History()
+
+    def step(self) -> None:
+        """One iteration of the items still running."""
+        self.state = self.solver.step(self.running, self.state)
+        self.iterations += 1
+
+    def look(self, count: int) -> dict[str, float]:
+        """Certify, record, and take out the items that are done."""
+        report = self.solver.report(self.running, self.state)
+        if count == 0:  # from scratch: no step has given a dual point yet
+            certificate = certify_rows(self.running, self.solver.rows(self.running, self.state))
+        else:
+            certificate = self.solver.certificate(self.running, self.state)
+        self._certify(certificate, self.active)
+        self._retire()
+        row = {
+            "iteration": float(count),
+            "seconds": time.perf_counter() - self.began,
+            "objective": float(self.objectives.sum()),
+            "gap": float(self.gaps.max()),
+            **report,
+        }
+        self.history.append(row)
+        return row
+
+    def finish(self, status: str) -> None:
+        """Certify and put away whatever still runs."""
+        if self.active:
+            rows = self.solver.rows(self.running, self.state)
+            self._certify(certify_rows(self.running, rows), self.active)
+            late = self.tol > 0
+            statuses = ["converged" if late and self.gaps[i] <= self.tol else status for i in self.active]
+            self._put_away(list(range(len(self.active))), statuses)
+
+    def codes(self) -> Array:
+        """Copy of the codes of all items."""
+        parts = [codes for _, _, codes in self.done]
+        order = [i for items, _, _ in self.done for i in items]
+        if self.active:
+            parts.append(self._codes_of(self.running, self.state))
+            order += self.active
+        if len(parts) == 1:
+            return copy(parts[0])
+        xp = namespace(parts[0])
+        return xp.take(xp.concat(parts, axis=0), self._inverse(order), axis=0)
+
+    def joint_state(self) -> Any:
+        """The state of all items."""
+        states = [state for _, state, _ in self.done]
+        order = [i for items, _, _ in self.done for i in items]
+        if self.active:
+            states.append(self.state)
+            order += self.active
+        return states[0] if len(states) == 1 else join_states(states, self._inverse(order))
+
+    def solution(self) -> Solution:
+        """The answer, once every item is put away."""
+        return Solution(
+            codes=self.codes() if len(self.done) > 1 else self.done[0][2],
+            objective=float(self.objectives.sum()),
+            gap=float(self.gaps.max()),
+            status=max(self.statuses, key=STATUSES.index),
+            iterations=self.iterations,
+            seconds=time.perf_counter() - self.began,
+            history=self.history,
+            state=self.joint_state(),
+            objectives=self.objectives,
+            gaps=self.gaps,
+            statuses=self.statuses,
+            problem=self.problem,
+            solver=self.solver,
+        )
+
+    def _certify(self, certificate: Certificate, items: list[int]) -> None:
+        """Note objectives and gaps; the best lower bound so far counts."""
+        objectives = to_numpy(certificate.objective)
+        self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))
+        self.objectives[items] = objectives
+        self.gaps[items] = compare(objectives, self.duals[items]).gap
+
+    def _retire(self) -> None:
+        """Put away the items whose gap, computed from their codes alone, is small enough or stuck."""
+        gaps = self.gaps[self.active]
+        stuck = np.zeros(len(gaps), dtype=bool)
+        self.looks += 1
+        if self.looks % _PATIENCE == 0:
+            stuck = (gaps > 0.9 * self.marks[self.active]) & (gaps <= self._rounding_floor())
+            self.marks[self.active] = gaps
+        if self.tol == 0:
+            return
+        candidates = [k for k in range(len(gaps)) if gaps[k] <= self.tol or stuck[k]]
+        if not candidates:
+            return
+        problem, state = self._taken(candidates)
+        items = [self.active[k] for k in candidates]
+        self._certify(certify_rows(problem, self.solver.rows(problem, state)), items)
+        good = {k: self.gaps[self.active[k]] <= self.tol for k in candidates}
+        out = [k for k in candidates if good[k] or stuck[k]]
+        if out:
+            self._put_away(out, ["converged" if good[k] else "precision" for k in out])
+
+    def _rounding_floor(self) -> np.ndarray[Any, Any]:
+        """Relative gap below which rounding may hide further progress."""
+        xp = namespace(self.problem.signal)
+        eps = float(xp.finfo(self.problem.real).eps)
+        energy = to_numpy(self.running.datafit.energy)
+        objective = np.maximum(self.objectives[self.active], np.finfo(float).tiny)
+        return np.asarray(np.minimum(30 * eps * np.maximum(1.0, energy / objective), 1e-3))
+
+    def _taken(self, positions: list[int]) -> tuple[CSCProblem, Any]:
+        if len(positions) == len(self.active):
+            return self.running, self.state
+        xp = namespace(self.problem.signal)
+        items = xp.asarray(positions, dtype=xp.int64, device=self.problem.signal.device)
+        return self.running.take(items), take_state(self.state, items, len(self.active))
+
+    def _put_away(self, positions: list[int], statuses: list[str]) -> None:
+        items = [self.active[k] for k in positions]
+        for item, status in zip(items, statuses, strict=True):
+            self.statuses[item] = status
+        problem, state = self._taken(positions)
+        self.done.append((items, state, self._codes_of(problem, state)))
+        rest = [k for k in range(len(self.active)) if k not in set(positions)]
+        if rest:
+            self.running, self.state = self._taken(rest)
+        else:
+            self.state = None
+        self.active = [self.active[k] for k in rest]
+
+    def _codes_of(self, problem: CSCProblem, state: Any) -> Array:
+        return copy(problem.synthesis.crop(self.solver.rows(problem, state)))
+
+    def _inverse(self, order: list[int]) -> Array:
+        xp = namespace(self.problem.signal)
+        return xp.asarray(np.argsort(order).tolist(), dtype=xp.int64, device=self.problem.signal.device)
+
+
+def _checked(state: Any, fresh: Any) -> Any:
+    """A copy of a given state, after comparing it with a fresh one of this problem."""
+    if type(state) is not type(fresh):
+        raise TypeError(f"state must be a {type(fresh).__name__}; got {type(state).__name__}")
+    for name, wanted in vars(fresh).items():
+        given = getattr(state, name)
+        shapes = getattr(given, "shape", None), getattr(wanted, "shape", None)
+        kinds = getattr(given, "dtype", None), getattr(wanted, "dtype", None)
+        if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
+            raise ValueError(
+                f"state is of another problem: its {name} is {kinds[0]} {shapes[0]}, not {kinds[1]} {shapes[1]}"
+            )
+    if not np.allclose(to_numpy(state.mark), to_numpy(fresh.mark), rtol=1e-5, atol=0):
+        raise ValueError("state is of another problem: its signal, filters, λ or weights differ")
+    return copy_state(state)
