@@ -3,11 +3,12 @@
 from cscopt.backend import get_threads, set_threads, to_numpy
 from cscopt.certificate import Certificate, certify, kkt_residual
 from cscopt.codes import SparseCodes
-from cscopt.dictionary import ConvDictionary, Synthesis
+from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import ADMM, FISTA, ISTA, Solution, solve
+from cscopt.synthesis import Synthesis
 from cscopt.tasks import code
 
 __version__ = "0.1.0"

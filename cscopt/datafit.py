@@ -6,8 +6,8 @@ import math
 from functools import cached_property
 
 from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
-from cscopt.dictionary import Synthesis, pad
 from cscopt.linop import LinearOperator
+from cscopt.synthesis import Synthesis, pad
 
 
 class LeastSquares:

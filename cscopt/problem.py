@@ -8,10 +8,11 @@ from typing import Any
 from cscopt import checks, kernels
 from cscopt.backend import Array, asarray_like, device, is_array, is_complex, namespace, real_dtype
 from cscopt.datafit import LeastSquares
-from cscopt.dictionary import ConvDictionary, Synthesis, pad
+from cscopt.dictionary import ConvDictionary
 from cscopt.kernels import Levels
 from cscopt.linop import LinearOperator, dot_test
 from cscopt.penalties import L1
+from cscopt.synthesis import Synthesis, pad
 
 
 class CSCProblem:
@@ -87,7 +88,7 @@ class CSCProblem:
         self.code_like = like[:1, ...]
         groups = shape[0] if self.dictionary.channels == 1 else 1
         self.penalty = self.penalty.repeated(self.dictionary.n_filters, groups)
-        self.synthesis = Synthesis(self.dictionary, shape[1:], boundary, shape[0], like)
+        self.synthesis = Synthesis(self.dictionary.filters, shape[1:], boundary, shape[0], like)
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
         self._check_energy()
