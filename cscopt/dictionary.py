@@ -9,7 +9,7 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.backend import Array, namespace, to_numpy
-from cscopt.synthesis import BOUNDARIES, Synthesis, geometry
+from cscopt.synthesis import Synthesis
 
 
 class ConvDictionary:
@@ -86,13 +86,7 @@ class ConvDictionary:
                 f"codes must be (batch, maps, *code space) with {len(self.support)} spatial axes and a multiple of "
                 f"{self.n_filters} maps; got shape {tuple(codes.shape)}"
             )
-        checks.choice(boundary, "boundary", BOUNDARIES)
-        _, grow = geometry(self.support, boundary)
-        space = tuple(n - g for n, g in zip(codes.shape[2:], grow, strict=True))
-        channels = self.channels
-        if channels == 1 and codes.shape[1] % self.n_filters == 0:
-            channels = codes.shape[1] // self.n_filters
-        return self.operator(space, boundary, channels, codes).apply(codes)
+        return Synthesis.of_codes(self.filters, codes, boundary).apply(codes)
 
     def analyze(self, image: Array, boundary: str = "circular") -> Array:
         r"""The adjoint of `synthesize`: correlations of an image (batch, C, \*space) with all filters."""

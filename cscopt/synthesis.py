@@ -63,6 +63,15 @@ class Synthesis(LinearOperator):
         self.codes_shape = (self.groups * self.n_filters, *self.code_space)
         super().__init__(self.codes_shape, (channels, *space))
 
+    @classmethod
+    def of_codes(cls, filters: Array, codes: Array, boundary: str) -> Synthesis:
+        r"""The operator that takes codes (batch, maps, \*code space); maps = C·M where each channel is coded alone."""
+        checks.choice(boundary, "boundary", BOUNDARIES)
+        _, grow = geometry(tuple(filters.shape[2:]), boundary)
+        space = tuple(n - g for n, g in zip(codes.shape[2:], grow, strict=True))
+        channels = codes.shape[1] // filters.shape[0] if filters.shape[1] == 1 else filters.shape[1]
+        return cls(filters, space, boundary, channels, codes)
+
     def maps_bytes(self, batch: int, like: Array) -> int:
         """Size of one array of all maps on the grid."""
         itemsize = int(namespace(like).finfo(like.dtype).bits) // 8 * (2 if is_complex(like) else 1)

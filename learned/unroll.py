@@ -1,0 +1,264 @@
+"""K iterations of ISTA or FISTA as a torch module: cscopt's own step functions, with parameters that learn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from cscopt import ConvDictionary, CSCProblem, LinearOperator, checks
+from cscopt.backend import is_complex, to_numpy
+from cscopt.datafit import LeastSquares
+from cscopt.kernels import FilterSpectrum
+from cscopt.kernels.reference import analyze, fista_step, ista_step
+from cscopt.solvers.descent import step_sizes
+from cscopt.synthesis import Synthesis
+
+Self = TypeVar("Self", bound="Unrolled")
+
+
+class Unrolled(nn.Module):
+    r"""What `UnrolledISTA` and `UnrolledFISTA` share: parameters, data term, truncation, checkpointing.
+
+    Parameters
+    ----------
+    dictionary : ConvDictionary or array, (M, C, \*support)
+        Initial filters d_m, a parameter (`filters`).
+    iterations : int
+        Iterations K that gradients pass through.
+    step_size : float
+        Initial step size s; 1/‖W A D‖² is the classical one (see `from_problem`).
+    lam : float or array (M,)
+        λ; the initial thresholds are s λ.
+    nonnegative : bool, default False
+        One-sided threshold: codes ≥ 0.
+    operator : LinearOperator, optional
+        A, from images (channel, \*space) to data.
+    boundary : {"circular", "zero", "none"}
+        See `cscopt.Synthesis`.
+    real_codes : bool, optional
+        Real codes of complex data; by default where they are non-negative.
+    tied : bool, default True
+        Whether the gradient correlates with the filters themselves; else with filters of their own
+        (`encoder`), which start equal.
+    shared : bool, default False
+        One step size and one set of thresholds for all iterations.
+    free_iterations : int, default 0
+        Iterations T before those K, without gradient (truncated back-propagation), with the
+        parameters of the first.
+    checkpointing : bool, default False
+        Keep the codes between iterations alone and compute the rest again in the backward pass.
+
+    Attributes
+    ----------
+    filters, encoder : Parameter
+    log_step_sizes, log_thresholds : Parameter, (K, M)
+        Logarithms, so that `step_sizes` and `thresholds` are positive whatever is learned.
+
+    Notes
+    -----
+    The filters travel through the Fourier domain, which bfloat16 does not serve: under autocast, and
+    with bfloat16 or float16 signals, everything here is float32.
+    """
+
+    def __init__(
+        self,
+        dictionary: ConvDictionary | Any,
+        iterations: int,
+        step_size: float,
+        lam: Any,
+        *,
+        nonnegative: bool = False,
+        operator: LinearOperator | None = None,
+        boundary: str = "circular",
+        real_codes: bool | None = None,
+        tied: bool = True,
+        shared: bool = False,
+        free_iterations: int = 0,
+        checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        if not isinstance(dictionary, ConvDictionary):
+            dictionary = ConvDictionary(dictionary)
+        self.iterations = checks.count(iterations, "iterations", 1)
+        self.free_iterations = checks.count(free_iterations, "free_iterations")
+        checks.positive_number(step_size, "step_size")
+        self.filters = nn.Parameter(_tensor(dictionary.filters).clone())
+        self.encoder = None if tied else nn.Parameter(self.filters.detach().clone())
+        self.nonnegative, self.operator, self.boundary = nonnegative, operator, boundary
+        self.real_codes = nonnegative if real_codes is None else real_codes
+        self.checkpointing, self.provenance = checkpointing, dict(dictionary.provenance)
+        shape = (1 if shared else iterations, dictionary.n_filters)
+        steps = torch.full(shape, float(step_size), dtype=self.filters.dtype)
+        level = _tensor(lam).to(self.filters.dtype) if hasattr(lam, "shape") else steps.new_tensor(float(lam))
+        if level.ndim > 1 or (level.ndim and level.shape != shape[1:]) or not bool((level > 0).all()):
+            raise ValueError(f"lam must be a positive number or ({shape[1]},) of them; got {lam!r}")
+        self.log_step_sizes = nn.Parameter(steps.log())
+        self.log_thresholds = nn.Parameter((steps * level.to(steps)).log())
+
+    @classmethod
+    def from_problem(cls: type[Self], problem: CSCProblem, iterations: int, **options: Any) -> Self:
+        """The module whose K iterations are those of `cscopt.solve`, for any signal of the problem's shape.
+
+        The step size is the smallest of the batch: exact, 1/‖W A D‖², where A's norm is known, else by
+        power iteration. λ must be a number or one per filter.
+        """
+        lam, filters = problem.penalty.lam, problem.dictionary.n_filters
+        if hasattr(lam, "shape") and tuple(lam.shape) == (problem.codes_shape[1],):
+            lam = _one_channel(lam, filters)
+        classical = {
+            "nonnegative": problem.penalty.nonnegative,
+            "operator": problem.forward,
+            "boundary": problem.boundary,
+            "real_codes": not is_complex(problem.code_like),
+        }
+        step_size = float(to_numpy(step_sizes(problem)).min())
+        return cls(problem.dictionary, iterations, step_size, lam, **{**classical, **options})
+
+    @property
+    def step_sizes(self) -> Tensor:
+        """Step sizes s, (K, M)."""
+        return self.log_step_sizes.exp()
+
+    @property
+    def thresholds(self) -> Tensor:
+        """Thresholds t, (K, M)."""
+        return self.log_thresholds.exp()
+
+    def to_dictionary(self) -> ConvDictionary:
+        """The filters as they are now, in NumPy."""
+        return ConvDictionary(to_numpy(self.filters).copy(), self.provenance)
+
+    def forward(self, signal: Tensor, x0: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        r"""Codes (batch, maps, \*code space) after the iterations.
+
+        Parameters
+        ----------
+        signal : Tensor, (batch, channel, \*space) or (batch, \*A.output_shape)
+        x0 : Tensor, optional
+            Codes to start from; zero if absent.
+        mask : Tensor, optional
+            Weights W that broadcast against the signal.
+        """
+        with torch.autocast(signal.device.type, enabled=False):
+            signal = _full(signal)
+            like = signal.real if self.real_codes and signal.is_complex() else signal
+            space = signal.shape[1:] if self.operator is None else self.operator.input_shape
+            synthesis, encoder = (
+                Synthesis(_full(f), tuple(space[1:]), self.boundary, space[0], like) for f in self._filter_pair()
+            )
+            term = LeastSquares(signal, synthesis, self.operator, None if mask is None else _full(mask))
+            if x0 is None:
+                x = like.new_zeros((signal.shape[0] * synthesis.groups, synthesis.n_filters, *synthesis.grid))
+            else:
+                x = synthesis.embed(_full(x0).to(like.dtype))
+            state: tuple[Tensor, ...] = self._start(x)
+            with torch.no_grad():
+                for k in range(self.free_iterations):
+                    state = self._step(k, 0, term, encoder.filters, *state)
+            for k in range(self.iterations):
+                arguments = (self.free_iterations + k, k, term, encoder.filters, *state)
+                if self.checkpointing and torch.is_grad_enabled():
+                    state = checkpoint(self._step, *arguments, use_reentrant=False)
+                else:
+                    state = self._step(*arguments)
+            return synthesis.crop(state[0])
+
+    def synthesize(self, codes: Tensor) -> Tensor:
+        r"""Σ_m d_m * x_m, (batch, channel, \*space), of codes with the filters as they are now; without A."""
+        with torch.autocast(codes.device.type, enabled=False):
+            codes = _full(codes)
+            return Synthesis.of_codes(_full(self.filters), codes, self.boundary).apply(codes)
+
+    def reconstruct(self, signal: Tensor, x0: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Synthesis of the codes of a signal."""
+        return self.synthesize(self(signal, x0, mask))
+
+    def extra_repr(self) -> str:
+        return f"filters={tuple(self.filters.shape)}, iterations={self.iterations}, free={self.free_iterations}"
+
+    def _filter_pair(self) -> tuple[Tensor, Tensor]:
+        return self.filters, self.filters if self.encoder is None else self.encoder
+
+    def _gradient(self, term: LeastSquares, encoder: FilterSpectrum, x: Tensor) -> Tensor:
+        residual = term.residual(term.synthesis.synthesize(x))
+        return -analyze(term.ascent(residual), encoder)
+
+    def _levels(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Step sizes and thresholds of an iteration, shaped for codes."""
+        k = min(k, self.log_step_sizes.shape[0] - 1)
+        shape = (1, -1) + (1,) * (like.ndim - 2)
+        real = like.real.dtype if like.is_complex() else like.dtype
+        return self.step_sizes[k].to(real).reshape(shape), self.thresholds[k].to(real).reshape(shape)
+
+    def _inside(self, x: Tensor, synthesis: Synthesis) -> Tensor:
+        """Zero outside the box where codes may be, for boundaries other than circular."""
+        return x if synthesis.code_space == synthesis.grid else synthesis.embed(synthesis.crop(x))
+
+    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+        raise TypeError(f"{type(self).__name__} does not define _start")
+
+    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> tuple[Tensor, ...]:
+        raise TypeError(f"{type(self).__name__} does not define _step")
+
+
+class UnrolledISTA(Unrolled):
+    """x⁺ = S_t(x − s ∇f(x)) with s, t of each iteration and filter; options as in `Unrolled`.
+
+    Source: Gregor and LeCun 2010 (LISTA); Sreter and Giryes 2018 (convolutional).
+    """
+
+    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x,)
+
+    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> tuple[Tensor, ...]:
+        (x,) = state
+        step, threshold = self._levels(k, x)
+        new = ista_step(x, self._gradient(term, encoder, x), step, threshold, self.nonnegative)
+        return (self._inside(new, term.synthesis),)
+
+
+class UnrolledFISTA(Unrolled):
+    """x⁺ = S_t(z − s ∇f(z)), z⁺ = x⁺ + β_k (x⁺ − x) with FISTA's β_k and no restart; options as in `Unrolled`.
+
+    Source: Beck and Teboulle 2009, eq. 4.1 to 4.3.
+    """
+
+    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+        return x, x
+
+    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> tuple[Tensor, ...]:
+        x, point = state
+        step, threshold = self._levels(k, x)
+        gradient = self._gradient(term, encoder, point)
+        new, ahead = fista_step(x, point, gradient, step, threshold, _momentum(count), self.nonnegative)
+        return self._inside(new, term.synthesis), self._inside(ahead, term.synthesis)
+
+
+def _momentum(count: int) -> float:
+    """(t − 1)/t⁺ of iteration `count`, where t = 1 at first and t⁺ = (1 + √(1 + 4t²))/2."""
+    t = following = 1.0
+    for _ in range(count + 1):
+        t, following = following, (1 + math.sqrt(1 + 4 * following**2)) / 2
+    return (t - 1) / following
+
+
+def _one_channel(lam: Any, filters: int) -> Any:
+    """λ per filter from λ per map, where all channels have the same."""
+    rows = to_numpy(lam).reshape(-1, filters)
+    if (rows != rows[0]).any():
+        raise ValueError("lam must be one per filter, the same in all channels")
+    return rows[0]
+
+
+def _tensor(array: Any) -> Tensor:
+    return array.detach() if isinstance(array, Tensor) else torch.from_numpy(to_numpy(array).copy())
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """At least single precision."""
+    return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
+
