@@ -1,5 +1,19 @@
 """learned: cscopt's steps unrolled in torch, and convolutional-sparse-coding networks trained for a task."""
 
+from learned.cista import CISTA, RLCSC, CRNetA, CRNetB, SelfEnsemble
+from learned.evaluate import enlarge, evaluate
 from learned.unroll import UnrolledFISTA, UnrolledISTA
+from learned.weights import load
 
-__all__ = ["UnrolledFISTA", "UnrolledISTA"]
+__all__ = [
+    "CISTA",
+    "RLCSC",
+    "CRNetA",
+    "CRNetB",
+    "SelfEnsemble",
+    "UnrolledFISTA",
+    "UnrolledISTA",
+    "enlarge",
+    "evaluate",
+    "load",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from cscopt.solvers.descent import step_sizes
 from cscopt.synthesis import Synthesis
 
 Self = TypeVar("Self", bound="Unrolled")
+State: TypeAlias = tuple[Tensor, ...]
 
 
 class Unrolled(nn.Module):
@@ -155,7 +156,7 @@ class Unrolled(nn.Module):
                 x = like.new_zeros((signal.shape[0] * synthesis.groups, synthesis.n_filters, *synthesis.grid))
             else:
                 x = synthesis.embed(_full(x0).to(like.dtype))
-            state: tuple[Tensor, ...] = self._start(x)
+            state: State = self._start(x)
             with torch.no_grad():
                 for k in range(self.free_iterations):
                     state = self._step(k, 0, term, encoder.filters, *state)
@@ -198,10 +199,10 @@ class Unrolled(nn.Module):
         """Zero outside the box where codes may be, for boundaries other than circular."""
         return x if synthesis.code_space == synthesis.grid else synthesis.embed(synthesis.crop(x))
 
-    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _start(self, x: Tensor) -> State:
         raise TypeError(f"{type(self).__name__} does not define _start")
 
-    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> tuple[Tensor, ...]:
+    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> State:
         raise TypeError(f"{type(self).__name__} does not define _step")
 
 
@@ -211,10 +212,10 @@ class UnrolledISTA(Unrolled):
     Source: Gregor and LeCun 2010 (LISTA); Sreter and Giryes 2018 (convolutional).
     """
 
-    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _start(self, x: Tensor) -> State:
         return (x,)
 
-    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> tuple[Tensor, ...]:
+    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> State:
         (x,) = state
         step, threshold = self._levels(k, x)
         new = ista_step(x, self._gradient(term, encoder, x), step, threshold, self.nonnegative)
@@ -227,10 +228,10 @@ class UnrolledFISTA(Unrolled):
     Source: Beck and Teboulle 2009, eq. 4.1 to 4.3.
     """
 
-    def _start(self, x: Tensor) -> tuple[Tensor, ...]:
+    def _start(self, x: Tensor) -> State:
         return x, x
 
-    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> tuple[Tensor, ...]:
+    def _step(self, count: int, k: int, term: LeastSquares, encoder: FilterSpectrum, *state: Tensor) -> State:
         x, point = state
         step, threshold = self._levels(k, x)
         gradient = self._gradient(term, encoder, point)
@@ -261,4 +262,3 @@ def _tensor(array: Any) -> Tensor:
 def _full(tensor: Tensor) -> Tensor:
     """At least single precision."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
-

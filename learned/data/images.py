@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cscopt import io
 from cscopt.operators import Bicubic
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -40,29 +41,9 @@ def read_picture(path: str | Path) -> Any:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it is not a picture of 8 or 16 bits.
+        If there is no such file, or it cannot be read as an image.
     """
-    import imageio.v3 as iio
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is not a file")
-    try:
-        image = np.asarray(iio.imread(path))
-    except Exception as error:  # each decoder has errors of its own
-        raise ValueError(f"{path} is not a readable picture: {error}") from error
-    if image.dtype == np.uint16:
-        image = (image / 257).round().astype(np.uint8)
-    if image.dtype == np.bool_:
-        image = image.astype(np.uint8) * 255
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
-        raise ValueError(f"{path} is not a picture of 8 or 16 bits; it holds {image.dtype} {image.shape}")
-    if image.ndim == 3:
-        if image.shape[2] in (2, 4):  # without alpha
-            image = image[..., :-1]
-        if image.shape[2] == 1:
-            image = image[..., 0]
-    return np.ascontiguousarray(image)
+    return eight_bits(255.0 * io.load_image(path).astype(np.float64))
 
 
 def read_folder(folder: str | Path, strict: bool = False) -> dict[str, Any]:
