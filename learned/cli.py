@@ -1,4 +1,4 @@
-"""The command line: learned fit, evaluate, enlarge, export, download."""
+"""The command line: learned fit, evaluate, enlarge, export, split, download."""
 
 from __future__ import annotations
 
@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     export_parser = commands.add_parser("export", help="write the weights of a checkpoint")
     export_parser.add_argument("checkpoint")
     export_parser.add_argument("-o", "--output", required=True)
+    split_parser = commands.add_parser("split", help="cut a checkpoint into parts below 16 MB; fit --resume joins them")
+    split_parser.add_argument("checkpoint")
     download_parser = commands.add_parser("download", help="download a public dataset")
     download_parser.add_argument("name")
     return parser
@@ -84,18 +86,19 @@ def evaluate(
     figure: str | None,
 ) -> None:
     """Print means by scale beside the published figures."""
-    from learned import evaluate as measure
     from learned.data.download import locate
+    from learned.evaluate import evaluate as measure
+    from learned.evaluate import means, table
 
     for target, endings in ((report, (".json",)), (figure, (".png", ".pdf", ".svg"))):
         if target is not None:
             io.check_target(target, endings)
     network, name = _network(model, ensemble, device)
     folder = locate(dataset)
-    scores = measure.evaluate(network, folder, scales, strict)
-    print(measure.table(scores, name, folder.name))
+    scores = measure(network, folder, scales, strict)
+    print(table(scores, name, folder.name))
     if report is not None:
-        content = {"model": name, "dataset": folder.name, "means": measure.means(scores),
+        content = {"model": name, "dataset": folder.name, "means": means(scores),
                    "scores": [asdict(s) for s in scores]}  # fmt: skip
         with io.replacing(report) as temporary:
             temporary.write_text(json.dumps(content, indent=1))
@@ -107,12 +110,12 @@ def evaluate(
 
 def enlarge(model: str, image: str, scale: int, output: str, ensemble: bool, device: str) -> None:
     """Enlarge a picture file."""
-    from learned import evaluate as measure
     from learned.data.images import read_picture
+    from learned.evaluate import enlarge as enlarged
 
     io.check_target(output, (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg"))
     network, _ = _network(model, ensemble, device)
-    io.save_image(output, measure.enlarge(network, read_picture(image), scale) / np.float32(255))
+    io.save_image(output, enlarged(network, read_picture(image), scale) / np.float32(255))
     print(f"picture: {output}")
 
 
@@ -122,6 +125,13 @@ def export(checkpoint: str, output: str) -> None:
 
     train.export(checkpoint, output)
     print(f"weights: {output}")
+
+
+def split(checkpoint: str) -> None:
+    """Cut a checkpoint into parts."""
+    from learned import parts
+
+    print("parts:", *parts.split(checkpoint))
 
 
 def download(name: str) -> None:
@@ -147,6 +157,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": evaluate,
     "enlarge": enlarge,
     "export": export,
+    "split": split,
     "download": download,
 }
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import logging
 import math
 import pickle
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +22,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from cscopt import checks, io
-from learned import weights
+from learned import parts, weights
 from learned.cista import he_init
 from learned.data.images import read_folder
 from learned.data.sr import Batches, SRPatches, bundled
@@ -219,19 +223,17 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
     FileNotFoundError, ValueError
         If the file is missing, or a value in it is out of range.
     """
-    if not Path(config).is_file():
-        raise FileNotFoundError(f"there is no file {config}")
     began = time.time()
-    command = Command(
-        SuperResolution, SRData, run=False, args=["--config", str(config), *overrides],
-        save_config_callback=None, seed_everything_default=0, parser_kwargs={"exit_on_error": False},
-    )  # fmt: skip
+    command = parse(config, overrides)
     folder, trainer = Path(command.config.run), command.trainer
     last = folder / "last.ckpt"
+    if resume and not last.exists() and parts.parts(last):
+        parts.join(last)
     if last.exists() and not resume:
         raise ValueError(f"{folder} holds a run already; go on with --resume, or choose another --run")
     folder.mkdir(parents=True, exist_ok=True)
-    trainer.fit(command.model, command.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
+    with _quiet():
+        trainer.fit(command.model, command.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt
     target = folder / "weights.safetensors"
@@ -241,6 +243,20 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
                  "seconds of the last call": round(time.time() - began), "torch": torch.__version__}  # fmt: skip
         weights.save(command.model.network, target, {**about, **numbers})
     return target
+
+
+def parse(config: str | Path, overrides: Sequence[str] = ()) -> Command:
+    """Trainer, task and data of a configuration file; see `fit`."""
+    if not Path(config).is_file():
+        raise FileNotFoundError(f"there is no file {config}")
+    with _quiet():
+        try:
+            return Command(
+                SuperResolution, SRData, run=False, args=["--config", str(config), *overrides],
+                save_config_callback=None, seed_everything_default=0, parser_kwargs={"exit_on_error": False},
+            )  # fmt: skip
+        except argparse.ArgumentError as error:
+            raise ValueError(f"{config}: {error}") from error
 
 
 def export(checkpoint: str | Path, target: str | Path) -> None:
@@ -254,3 +270,17 @@ def export(checkpoint: str | Path, target: str | Path) -> None:
     network = weights.NETWORKS[about["name"]](**about["options"])
     network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     weights.save(network, target, {"steps": state["global_step"], "torch": torch.__version__})
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what Lightning says of itself (hardware, tips, names that its dependencies have changed)."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning|jsonargparse")
+            yield
+    finally:
+        logger.setLevel(level)

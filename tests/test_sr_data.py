@@ -48,7 +48,9 @@ def test_interpolated_patches_are_the_protocols(tmp_path, rng, scale):
         for phase in np.ndindex(scale, scale):
             top, left = row - 6 * scale - phase[0], column - 6 * scale - phase[1]
             window = wide[top : top + 15 * scale + 16 // scale * scale, left : left + 15 * scale + 16 // scale * scale]
-            up = images.resize(images.eight_bits(images.resize(images.crop_to_multiple(window, scale), 1 / scale)), scale)
+            up = images.resize(
+                images.eight_bits(images.resize(images.crop_to_multiple(window, scale), 1 / scale)), scale
+            )
             part = up[row - top : row - top + 16, column - left : column - left + 16]
             errors.append(np.abs(part - back[1]).max())
         assert min(errors) < 1e-2
@@ -125,7 +127,7 @@ def test_bad_folders(tmp_path):
         images.read_folder(tmp_path / "none")
     with pytest.raises(ValueError, match="holds no picture"):
         images.read_folder(tmp_path)
-    with pytest.raises(FileNotFoundError, match="neither a folder nor one of Set5"):
+    with pytest.raises(FileNotFoundError, match="not a folder, nor one of Set5"):
         download.locate("Set99")
     with pytest.raises(ValueError, match="name must be one of Set5"):
         download.download("Set99")

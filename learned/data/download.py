@@ -55,7 +55,7 @@ def locate(name: str | Path) -> Path:
         if folder.is_dir():
             return folder
         raise FileNotFoundError(f"{name} is not downloaded yet: learned download {name}")
-    raise FileNotFoundError(f"{name} is neither a folder nor one of {', '.join(SOURCES)}")
+    raise FileNotFoundError(f"{name} is not a folder, nor one of {', '.join(SOURCES)}")
 
 
 def download(name: str) -> Path:

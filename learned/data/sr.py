@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from cscopt import checks, datasets
 from cscopt.operators import Bicubic
+from learned.data.download import locate
 from learned.data.images import eight_bits, luma, read_folder, resize
 
 BUNDLED = "bundled"
@@ -28,7 +29,8 @@ class SRPatches(Dataset[Batch]):
     Parameters
     ----------
     sources : sequence of str or Path
-        Folders of pictures, or "bundled" for scikit-image's.
+        Folders of pictures, datasets downloaded before (see `learned.data.download`), or "bundled" for
+        scikit-image's.
     scales : sequence of int, default (2, 3, 4)
         Interpolated batches hold all scales in equal parts; the others one scale, drawn for each batch.
     patch : int, default 33
@@ -179,7 +181,7 @@ def _one_thread(worker: int) -> None:
 def _load(sources: Sequence[str | Path], colour: bool, side: int, strict: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for source in [sources] if isinstance(sources, str | Path) else sources:
-        pictures = bundled() if source == BUNDLED else read_folder(source, strict)
+        pictures = bundled() if source == BUNDLED else read_folder(locate(source), strict)
         for name, image in pictures.items():
             if min(image.shape[:2]) < side:
                 message = f"{source}/{name} is {image.shape[0]}×{image.shape[1]}, smaller than the patch of {side}"
