@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 
 import cscopt
 from cscopt import fft
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # so that `learned` is the package, not the benchmark of that name
 
 
 def alternate(contenders: Mapping[str, Callable[[], Any]], rounds: int, burst: int = 4) -> dict[str, float]:

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from common import describe, keep
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the package `learned`, not this file of the same name
 from learned import CRNetA
 from learned.data.sr import Batches, SRPatches
 

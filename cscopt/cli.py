@@ -21,7 +21,7 @@ EXTRAS = {
     "sporco": ("sporco",),
     "ct": ("astra-toolbox",),
     "cuda": ("cupy-cuda13x",),
-    "learned": ("torch",),
+    "learned": ("torch", "lightning"),
     "cluster": ("distributed",),
     "notebooks": ("jupytext",),
     "test": ("pytest", "hypothesis"),
