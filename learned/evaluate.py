@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ PUBLISHED: dict[tuple[str, str, int], tuple[float, float | None]] = {
 }
 """PSNR in dB and, where known here, SSIM, as their authors report them (CRNet: Zhang, Liu and Yu 2019)."""
 
+Method: TypeAlias = Callable[[Any, int], Any]
 TILE, OVERLAP = 256, 36
 """Pixels of a network's input: a tile's side, and how far around it the networks see (25 recursions and 8 others)."""
 
@@ -102,23 +104,25 @@ def _run(network: nn.Module, planes: Any, scale: int, tile: int) -> Any:
     return out.double().cpu().numpy()
 
 
-def score(network: nn.Module | None, pictures: Mapping[str, Any], scales: Sequence[int]) -> list[Score]:
-    """PSNR and SSIM of every picture at every scale.
+def score(method: nn.Module | Method | None, pictures: Mapping[str, Any], scales: Sequence[int]) -> list[Score]:
+    """PSNR and SSIM of every picture at every scale, by a network, a function (low, scale) ↦ high, or bicubic (None).
 
     The original is cropped to a multiple of the scale and shrunk by MATLAB's bicubic, low resolution and result
-    are rounded to 8 bits, and `scale` pixels are cut off at each side. A luminance network sees Y alone.
+    are rounded to 8 bits, and `scale` pixels are cut off at each side. All but colour networks see Y alone.
     """
+    colour = isinstance(method, nn.Module) and method.channels == 3
+    run = method if callable(method) and not isinstance(method, nn.Module) else partial(enlarge, method)
     scores = []
     for scale in scales:
         for name, picture in pictures.items():
             truth = crop_to_multiple(picture, scale)
-            if network is None or network.channels == 1:
+            if not colour:
                 truth = luma(truth)
             low = eight_bits(resize(truth, 1 / scale))
             began = time.perf_counter()
-            result = enlarge(network, low, scale)
+            result = run(low, scale)
             seconds = time.perf_counter() - began
-            plain = result if network is None else enlarge(None, low, scale)
+            plain = result if method is None else enlarge(None, low, scale)
             numbers = [f(im, truth, scale) for im in (result, plain) for f in (_psnr, _ssim)]
             scores.append(Score(name, scale, *numbers, seconds))
     return scores
