@@ -32,8 +32,8 @@ def main() -> None:
     for name in ("train291", "Set5"):
         target = ROOT / ".carry" / "sr" / name
         target.mkdir(parents=True, exist_ok=True)
-        for stem, picture in read_folder(Path(arguments.pictures) / name).items():
-            iio.imwrite(target / f"{stem}.png", luma(picture))
+        for file, picture in read_folder(Path(arguments.pictures) / name).items():
+            iio.imwrite(target / f"{Path(file).stem}.png", luma(picture))
     for wheel in WHEELS:
         subprocess.run(
             [

@@ -12,7 +12,7 @@ mkdir -p "$OUT/$name"
 if [ -d "data/training/$name" ]; then cp -r "data/training/$name/." "$OUT/$name/"; fi
 python -m learned.cli fit "configs/$name.yaml" --resume --run="$OUT/$name" \
     --data.sources='[.carry/sr/train291]' --data.validation=.carry/sr/Set5 \
-    --trainer.max_time="00:00:$(printf %02d "$minutes"):00" --trainer.enable_progress_bar=false "$@"
+    --minutes="$minutes" --trainer.enable_progress_bar=false "$@"
 python -m learned.cli split "$OUT/$name/last.ckpt"
 rm "$OUT/$name/last.ckpt"
-tail -n 3 "$OUT/$name/log/metrics.csv"
+tail -n 3 "$OUT/$name"/log/version_*/metrics.csv

@@ -34,12 +34,16 @@ class LeastSquares:
         self.spectral = forward is None and mask is None and synthesis.boundary == "circular"
         self.spectral = self.spectral and synthesis.filters.real != is_complex(signal)
         self.target = synthesis.spectrum(signal) if self.spectral else self._weighted(signal)
-        self.energy, _ = self.measures(self.target)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
         if mask is not None:
             whole = xp.broadcast_to(mask, signal.shape)
             peak = xp.max(xp.abs(whole), axis=tuple(range(1, signal.ndim)))
         self.weight_norm = peak
+
+    @cached_property
+    def energy(self) -> Array:
+        """‖W y‖² of each item, in float64."""
+        return self.measures(self.target)[0]
 
     def residual(self, spectrum: Array) -> Array:
         """W(y − A D x) as this term keeps it, from the spectrum of D x."""

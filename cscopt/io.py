@@ -69,11 +69,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> None:
     """Write arrays and text as one safetensors file."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     with replacing(path) as temporary:
-        save_file(arrays, str(temporary), metadata={k: str(v) for k, v in metadata.items()})
+        try:
+            save_file(arrays, str(temporary), metadata={k: str(v) for k, v in metadata.items()})
+        except SafetensorError as error:
+            raise OSError(f"cannot write {path}: {error}") from error
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,7 +1,7 @@
 """learned: cscopt's steps unrolled in torch, and convolutional-sparse-coding networks trained for a task."""
 
 from learned.cista import CISTA, RLCSC, CRNetA, CRNetB, SelfEnsemble
-from learned.evaluate import enlarge, evaluate
+from learned.evaluate import enlarge
 from learned.unroll import UnrolledFISTA, UnrolledISTA
 from learned.weights import load
 
@@ -14,6 +14,5 @@ __all__ = [
     "UnrolledFISTA",
     "UnrolledISTA",
     "enlarge",
-    "evaluate",
     "load",
 ]

@@ -41,6 +41,11 @@ class CISTA(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.recursions = checks.count(recursions, "recursions")
+        for name, value in (("features", features), ("maps", maps)):
+            checks.count(value, name, 1)
+        for name, value in (("support", support), ("recursion_support", recursion_support)):
+            if checks.count(value, name, 1) % 2 == 0:
+                raise ValueError(f"{name} must be odd; got {value}")
         self.W = nn.Conv2d(features, maps, support, padding=support // 2, bias=bias)
         self.S = nn.Conv2d(maps, maps, recursion_support, padding=recursion_support // 2, bias=False)
 
@@ -77,6 +82,11 @@ class RLCSC(nn.Module):
     residual : bool, default True
         Add the input to the output, so that the network learns the difference.
 
+    Attributes
+    ----------
+    reach : int
+        Pixels of the input around one that its output depends on.
+
     Notes
     -----
     Input and output are luminance pictures (batch, 1, H, W) of one size, scaled to [0, 1].
@@ -94,12 +104,14 @@ class RLCSC(nn.Module):
         self.body = SparseCoder(features, maps, recursions)
         self.H = conv(features, self.channels)
         self.scales: tuple[int, ...] | None = None
+        self.reach = recursions + 5
         self.options: dict[str, Any] = {
             "features": features, "maps": maps, "recursions": recursions, "residual": residual,
         }  # fmt: skip
         self.apply(he_init)
 
     def forward(self, picture: Tensor, scale: int | None = None) -> Tensor:
+        check_channels(self, picture)
         features = torch.relu(self.F1(torch.relu(self.F0(picture))))
         out = self.H(self.body(features))
         return out + picture if self.residual else out
@@ -162,6 +174,7 @@ class CRNetB(nn.Module):
         super().__init__()
         self.scales = _scales(scales)
         self.options = {"features": features, "maps": maps, "recursions": recursions, "scales": list(self.scales)}
+        self.reach = recursions + 9
         self.register_buffer("mean", torch.tensor([0.4488, 0.4371, 0.4040]).reshape(1, 3, 1, 1))
         self.F0 = conv(self.channels, features, bias=True)
         self.before = nn.ModuleDict({str(s): ResidualUnit(features) for s in self.scales})
@@ -172,6 +185,7 @@ class CRNetB(nn.Module):
         self.apply(he_init)
 
     def forward(self, picture: Tensor, scale: int | None = None) -> Tensor:
+        check_channels(self, picture)
         key = str(check_scale(self, scale))
         features = self.before[key](self.F0(picture - self.mean))
         features = features + self.body(torch.relu(self.F1(features)))
@@ -199,6 +213,7 @@ class SelfEnsemble(nn.Module):
         super().__init__()
         self.network = network
         self.channels, self.enlarges, self.scales = network.channels, network.enlarges, network.scales
+        self.reach = network.reach
 
     def forward(self, picture: Tensor, scale: int | None = None) -> Tensor:
         total: Tensor | None = None
@@ -234,6 +249,15 @@ def he_init(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def check_channels(network: nn.Module, picture: Tensor) -> None:
+    """Refuse a grey picture for a colour network, or the reverse."""
+    if picture.ndim != 4 or picture.shape[1] != network.channels:
+        raise ValueError(
+            f"picture must be (batch, {network.channels}, height, width) for {type(network).__name__}; "
+            f"got {tuple(picture.shape)}"
+        )
 
 
 def check_scale(network: nn.Module, scale: int | None) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -72,7 +73,9 @@ def fit(config: str, resume: bool, overrides: Sequence[str]) -> None:
     """Train; the weights are written at the end."""
     from learned import train
 
-    print(f"weights: {train.fit(config, overrides, resume)}")
+    target = train.fit(config, overrides, resume)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print(f"weights: {target}")
 
 
 def evaluate(
@@ -145,8 +148,14 @@ def _network(model: str, ensemble: bool, device: str) -> tuple[Any, str]:
     """A network and the name its figures are published under."""
     if model == "bicubic":
         return None, "bicubic"
+    import torch
+
     from learned import SelfEnsemble, weights
 
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from error
     network = weights.load(Path(model) if Path(model).suffix else model, device)
     name = type(network).__name__
     return (SelfEnsemble(network), name + "+") if ensemble else (network, name)

@@ -33,8 +33,10 @@ PUBLISHED: dict[tuple[str, str, int], tuple[float, float | None]] = {
 """PSNR in dB and, where known here, SSIM, as their authors report them (CRNet: Zhang, Liu and Yu 2019)."""
 
 Method: TypeAlias = Callable[[Any, int], Any]
-TILE, OVERLAP = 256, 36
-"""Pixels of a network's input: a tile's side, and how far around it the networks see (25 recursions and 8 others)."""
+TILE = 256
+"""Side of a tile, in pixels of a network's input; what it sees around it comes on top."""
+_WINDOW = 11
+"""Side of SSIM's window."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ def enlarge(network: nn.Module | None, low: Any, scale: int, tile: int = TILE) -
         If the network is not trained for the scale, or the picture does not fit it.
     """
     checks.count(scale, "scale", 2)
+    checks.count(tile, "tile", 1)
+    if getattr(low, "dtype", None) != np.uint8 or low.ndim not in (2, 3) or (low.ndim == 3 and low.shape[2] != 3):
+        kind = f"{getattr(low, 'dtype', type(low).__name__)} {getattr(low, 'shape', '')}"
+        raise ValueError(f"the picture must be uint8 (h, w) or (h, w, 3); got {kind}")
     if network is None:
         return eight_bits(resize(low, scale))
     if network.channels == 3:
@@ -87,15 +93,16 @@ def _given(network: nn.Module, low: Any, scale: int) -> Any:
 @torch.inference_mode()
 def _run(network: nn.Module, planes: Any, scale: int, tile: int) -> Any:
     """The network on (channel, h, w) in tiles, each cut from a larger one; (H, W, channel)."""
-    device = next(network.parameters()).device
+    weights = next(network.parameters())
+    device, reach = weights.device, network.reach
     factor = scale if network.enlarges else 1
     _, height, width = planes.shape
-    whole = torch.from_numpy(planes.astype(np.float32))[None].to(device)
+    whole = torch.from_numpy(planes)[None].to(device, weights.dtype)
     out = torch.empty((height * factor, width * factor, planes.shape[0]), device=device)
     for top, left in ((r, c) for r in range(0, height, tile) for c in range(0, width, tile)):
         bottom, right = min(top + tile, height), min(left + tile, width)
-        above, before = min(OVERLAP, top), min(OVERLAP, left)
-        part = whole[..., top - above : bottom + OVERLAP, left - before : right + OVERLAP]
+        above, before = min(reach, top), min(reach, left)
+        part = whole[..., top - above : bottom + reach, left - before : right + reach]
         with torch.autocast(device.type, enabled=False):
             answer = network.forward(part, scale)[0].movedim(0, -1)  # not compiled again for every size
         rows = slice(above * factor, (above + bottom - top) * factor)
@@ -113,14 +120,19 @@ def score(method: nn.Module | Method | None, pictures: Mapping[str, Any], scales
     colour = isinstance(method, nn.Module) and method.channels == 3
     run = method if callable(method) and not isinstance(method, nn.Module) else partial(enlarge, method)
     scores = []
-    for scale in scales:
+    for scale in [checks.count(scale, "scales", 2) for scale in scales]:
         for name, picture in pictures.items():
+            if min(picture.shape[:2]) - min(picture.shape[:2]) % scale - 2 * scale < _WINDOW:
+                raise ValueError(f"{name} is too small to measure at ×{scale}: {picture.shape[0]}×{picture.shape[1]}")
             truth = crop_to_multiple(picture, scale)
             if not colour:
                 truth = luma(truth)
             low = eight_bits(resize(truth, 1 / scale))
             began = time.perf_counter()
-            result = run(low, scale)
+            try:
+                result = run(low, scale)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
             seconds = time.perf_counter() - began
             plain = result if method is None else enlarge(None, low, scale)
             numbers = [f(im, truth, scale) for im in (result, plain) for f in (_psnr, _ssim)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from cscopt import checks, io
@@ -11,7 +13,7 @@ PART = 15 * 2**20
 
 
 def split(path: str | Path, size: int = PART) -> list[Path]:
-    """Write `path`.00, `path`.01, ... of at most `size` bytes beside a file; parts of an earlier split go.
+    """Write `path`.00, `path`.01, ... of at most `size` bytes, and `path`.parts, which names them and their checksum.
 
     Raises
     ------
@@ -25,24 +27,19 @@ def split(path: str | Path, size: int = PART) -> list[Path]:
     chunks = [data[k : k + size] for k in range(0, len(data), size)]
     if not 1 <= len(chunks) <= 100:
         raise ValueError(f"{path} must give 1 to 100 parts; {len(data)} bytes in parts of {size} give {len(chunks)}")
-    written = []
-    for number, chunk in enumerate(chunks):
-        part = path.with_name(f"{path.name}.{number:02d}")
-        with io.replacing(part) as temporary:
-            temporary.write_bytes(chunk)
-        written.append(part)
-    for old in parts(path)[len(chunks) :]:
-        old.unlink()
-    return written
+    for old in [_list(path), *path.parent.glob(f"{path.name}.[0-9][0-9]")]:
+        old.unlink(missing_ok=True)
+    names = [f"{path.name}.{number:02d}" for number in range(len(chunks))]
+    for name, chunk in zip(names, chunks, strict=True):
+        path.with_name(name).write_bytes(chunk)
+    with io.replacing(_list(path)) as temporary:
+        temporary.write_text(json.dumps({"parts": names, "sha256": hashlib.sha256(data).hexdigest()}))
+    return [path.with_name(name) for name in names]
 
 
-def parts(path: str | Path) -> list[Path]:
-    """Parts of a file that are there, in order."""
-    path = Path(path)
-    found = []
-    while (part := path.with_name(f"{path.name}.{len(found):02d}")).is_file():
-        found.append(part)
-    return found
+def exist(path: str | Path) -> bool:
+    """Whether a file has been split."""
+    return _list(Path(path)).is_file()
 
 
 def join(path: str | Path) -> None:
@@ -50,11 +47,22 @@ def join(path: str | Path) -> None:
 
     Raises
     ------
-    FileNotFoundError
-        If there are none.
+    FileNotFoundError, ValueError
+        If it was not split, a part is missing, or the whole is not what was split.
     """
-    found = parts(path)
-    if not found:
-        raise FileNotFoundError(f"there are no parts of {path} ({Path(path).name}.00, ...)")
+    path = Path(path)
+    if not exist(path):
+        raise FileNotFoundError(f"there are no parts of {path} ({_list(path).name}, {path.name}.00, ...)")
+    about = json.loads(_list(path).read_text())
+    missing = [name for name in about["parts"] if not path.with_name(name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"{path} lacks its parts {', '.join(missing)}")
+    data = b"".join(path.with_name(name).read_bytes() for name in about["parts"])
+    if hashlib.sha256(data).hexdigest() != about["sha256"]:
+        raise ValueError(f"the parts of {path} are not those of one split: the checksum differs")
     with io.replacing(path) as temporary:
-        temporary.write_bytes(b"".join(part.read_bytes() for part in found))
+        temporary.write_bytes(data)
+
+
+def _list(path: Path) -> Path:
+    return path.with_name(f"{path.name}.parts")

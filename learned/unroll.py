@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cscopt import ConvDictionary, CSCProblem, LinearOperator, checks
-from cscopt.backend import is_complex, to_numpy
+from cscopt import FISTA, ConvDictionary, CSCProblem, LinearOperator, checks, solve
+from cscopt.backend import is_complex, real_dtype, to_numpy
 from cscopt.datafit import LeastSquares
 from cscopt.kernels import FilterSpectrum
 from cscopt.kernels.reference import analyze, fista_step, ista_step
 from cscopt.solvers.descent import step_sizes
-from cscopt.synthesis import Synthesis
+from cscopt.synthesis import BOUNDARIES, Synthesis
 
 Self = TypeVar("Self", bound="Unrolled")
 State: TypeAlias = tuple[Tensor, ...]
@@ -87,6 +87,9 @@ class Unrolled(nn.Module):
         self.iterations = checks.count(iterations, "iterations", 1)
         self.free_iterations = checks.count(free_iterations, "free_iterations")
         checks.positive_number(step_size, "step_size")
+        checks.choice(boundary, "boundary", BOUNDARIES)
+        if nonnegative and real_codes is False:
+            raise ValueError("real_codes must not be False for non-negative codes")
         self.filters = nn.Parameter(_tensor(dictionary.filters).clone())
         self.encoder = None if tied else nn.Parameter(self.filters.detach().clone())
         self.nonnegative, self.operator, self.boundary = nonnegative, operator, boundary
@@ -94,9 +97,13 @@ class Unrolled(nn.Module):
         self.checkpointing, self.provenance = checkpointing, dict(dictionary.provenance)
         shape = (1 if shared else iterations, dictionary.n_filters)
         steps = torch.full(shape, float(step_size), dtype=self.filters.dtype)
-        level = _tensor(lam).to(self.filters.dtype) if hasattr(lam, "shape") else steps.new_tensor(float(lam))
-        if level.ndim > 1 or (level.ndim and level.shape != shape[1:]) or not bool((level > 0).all()):
-            raise ValueError(f"lam must be a positive number or ({shape[1]},) of them; got {lam!r}")
+        if hasattr(lam, "shape"):
+            level, given = _tensor(lam).to(self.filters.dtype), f"an array of shape {tuple(lam.shape)}"
+        else:
+            level, given = steps.new_tensor(checks.real_number(lam, "lam")), repr(lam)
+        fits = level.ndim == 0 or tuple(level.shape) == shape[1:]
+        if not (fits and bool(((level > 0) & level.isfinite()).all())):
+            raise ValueError(f"lam must be a positive number or ({shape[1]},) of them; got {given}")
         self.log_step_sizes = nn.Parameter(steps.log())
         self.log_thresholds = nn.Parameter((steps * level.to(steps)).log())
 
@@ -104,8 +111,13 @@ class Unrolled(nn.Module):
     def from_problem(cls: type[Self], problem: CSCProblem, iterations: int, **options: Any) -> Self:
         """The module whose K iterations are those of `cscopt.solve`, for any signal of the problem's shape.
 
-        The step size is the smallest of the batch: exact, 1/‖W A D‖², where A's norm is known, else by
-        power iteration. λ must be a number or one per filter.
+        λ must be a number or one per filter. The step size is exact, 1/‖W A D‖², where A's norm is known;
+        else it is what backtracking comes to in the solver's first `iterations` on this problem.
+
+        Raises
+        ------
+        ValueError
+            If the items of the batch have different step sizes (masks W of their own), or λ is a map.
         """
         lam, filters = problem.penalty.lam, problem.dictionary.n_filters
         if hasattr(lam, "shape") and tuple(lam.shape) == (problem.codes_shape[1],):
@@ -116,8 +128,15 @@ class Unrolled(nn.Module):
             "boundary": problem.boundary,
             "real_codes": not is_complex(problem.code_like),
         }
-        step_size = float(to_numpy(step_sizes(problem)).min())
-        return cls(problem.dictionary, iterations, step_size, lam, **{**classical, **options})
+        if problem.lipschitz is None:
+            steps = solve(problem, FISTA(restart=False), tol=0, max_iter=iterations).state.steps
+        else:
+            steps = step_sizes(problem)
+        steps = to_numpy(steps)
+        if problem.lipschitz is not None and steps.max() > steps.min() * (1 + 1e-6):
+            raise ValueError("the items of the batch have different masks, and so step sizes; make a module from one")
+        options = {"step_size": float(steps.min()), "lam": lam, **classical, **options}
+        return cls(problem.dictionary, iterations, **options)
 
     @property
     def step_sizes(self) -> Tensor:
@@ -130,8 +149,10 @@ class Unrolled(nn.Module):
         return self.log_thresholds.exp()
 
     def to_dictionary(self) -> ConvDictionary:
-        """The filters as they are now, in NumPy."""
-        return ConvDictionary(to_numpy(self.filters).copy(), self.provenance)
+        """The filters as they are now, in NumPy; their provenance says what they started from."""
+        started = self.provenance.get("name", "filters given")
+        about = {"engine": f"learned.{type(self).__name__}", "started from": started}
+        return ConvDictionary(to_numpy(_full(self.filters)).copy(), about)
 
     def forward(self, signal: Tensor, x0: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         r"""Codes (batch, maps, \*code space) after the iterations.
@@ -146,16 +167,29 @@ class Unrolled(nn.Module):
         """
         with torch.autocast(signal.device.type, enabled=False):
             signal = _full(signal)
+            checks.floating(signal, "signal")
+            checks.finite(signal, "signal")
             like = signal.real if self.real_codes and signal.is_complex() else signal
-            space = signal.shape[1:] if self.operator is None else self.operator.input_shape
+            space = tuple(signal.shape[1:]) if self.operator is None else self.operator.input_shape
+            if self.operator is not None and tuple(signal.shape[1:]) != self.operator.output_shape:
+                wanted = f"(batch, *{self.operator.output_shape})"
+                raise ValueError(f"signal must be {wanted}, as the operator gives; got {tuple(signal.shape)}")
+            if len(space) != self.filters.ndim - 1:
+                raise ValueError(f"signal must be (batch, channel, *space); got {tuple(signal.shape)}")
             synthesis, encoder = (
                 Synthesis(_full(f), tuple(space[1:]), self.boundary, space[0], like) for f in self._filter_pair()
             )
-            term = LeastSquares(signal, synthesis, self.operator, None if mask is None else _full(mask))
+            if mask is not None:
+                mask = mask.to(real_dtype(signal))
+            term = LeastSquares(signal, synthesis, self.operator, mask)
             if x0 is None:
                 x = like.new_zeros((signal.shape[0] * synthesis.groups, synthesis.n_filters, *synthesis.grid))
             else:
-                x = synthesis.embed(_full(x0).to(like.dtype))
+                wanted = (signal.shape[0], *synthesis.codes_shape)
+                if tuple(x0.shape) != wanted or (x0.is_complex() and not like.is_complex()):
+                    kind = "complex" if like.is_complex() else "real"
+                    raise ValueError(f"x0 must be {kind} codes {wanted}; got {x0.dtype} {tuple(x0.shape)}")
+                x = synthesis.embed(x0.to(like.dtype))
             state: State = self._start(x)
             with torch.no_grad():
                 for k in range(self.free_iterations):

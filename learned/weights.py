@@ -29,7 +29,9 @@ def shipped() -> list[str]:
 
 
 def save(network: nn.Module, path: str | Path, provenance: Mapping[str, Any] | None = None) -> None:
-    """Write a network's class, options and weights (float32), with where they come from."""
+    """Write the class, options and weights (float32) of a network of `NETWORKS`, with where they come from."""
+    if type(network) not in NETWORKS.values():
+        raise TypeError(f"network must be one of {', '.join(NETWORKS)}; got {type(network).__name__}")
     metadata = {
         **{k: str(v) for k, v in (provenance or {}).items()},
         "format": f"learned-weights-{FORMAT}",

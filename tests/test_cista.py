@@ -82,7 +82,7 @@ def test_the_ensemble_commutes_with_flips_and_rotations():
     assert not torch.allclose(single(picture.flip(3), 2), single(picture, 2).flip(3))
 
 
-@pytest.mark.parametrize("make", [lambda: CRNetA(4, 8), lambda: CRNetB(4, 8)])
+@pytest.mark.parametrize("make", [lambda: CRNetA(4, 8), lambda: CRNetB(4, 8), lambda: CRNetA(4, 8, 45)])
 def test_tiles_are_the_whole(rng, make):
     torch.manual_seed(1)
     network = make()
@@ -100,6 +100,15 @@ def test_enlarging_grey_and_colour(rng):
     assert enlarge(None, colour, 2).shape == (40, 48, 3)
     with pytest.raises(ValueError, match="takes RGB pictures; this one is grey"):
         enlarge(CRNetB(4, 8, 2), grey, 2)
+    with pytest.raises(ValueError, match=r"picture must be \(batch, 3, height, width\) for CRNetB"):
+        CRNetB(4, 8, 2)(torch.rand(1, 1, 9, 9), 2)
+    for wrong in (grey / 255, np.repeat(grey[..., None], 4, 2), grey[..., None]):
+        with pytest.raises(ValueError, match="picture must be uint8"):
+            enlarge(network, wrong, 2)
+    with pytest.raises(ValueError, match="tile must be at least 1"):
+        enlarge(network, grey, 2, tile=0)
+    np.testing.assert_array_equal(enlarge(network.double(), grey, 2).shape, (40, 48))
+    network.float()
     torch.nn.init.zeros_(network.H.weight)  # nothing added: interpolation, up to rounding on the way to YCbCr and back
     assert np.abs(enlarge(network, grey, 2).astype(int) - enlarge(None, grey, 2)).max() <= 1
 
@@ -132,6 +141,15 @@ def test_weights_that_cannot_be_loaded(tmp_path):
         learned.load(cscopt.io.data_folder() / "natural-8x8x32.safetensors")
     with pytest.raises(FileNotFoundError, match="there is no trained network 'crnet-z'"):
         learned.load("crnet-z")
+
+
+def test_bad_blocks():
+    with pytest.raises(ValueError, match="support must be odd; got 4"):
+        CISTA(2, 3, support=4)
+    with pytest.raises(ValueError, match="maps must be at least 1"):
+        RLCSC(4, 0)
+    with pytest.raises(TypeError, match="network must be one of RLCSC, CRNetA, CRNetB; got SelfEnsemble"):
+        weights.save(SelfEnsemble(CRNetA(4, 8, 2)), "x.safetensors")
 
 
 def test_torch_compile_gives_the_same():

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from learned import CRNetA, CRNetB, UnrolledFISTA, enlarge  # noqa: E402
 from learned.data.sr import SRPatches  # noqa: E402
-from learned.train import calm  # noqa: E402
+from learned.task import calm  # noqa: E402
 
 pytestmark = [
     pytest.mark.gpu,

@@ -109,14 +109,14 @@ def test_every_pixel_is_drawn(tmp_path):
 def test_broken_and_small_pictures_are_named(folder):
     (folder / "broken.png").write_bytes(b"\x89PNG nothing")
     with pytest.warns(UserWarning, match=r"skipped: .*broken\.png cannot be read"):
-        assert set(images.read_folder(folder)) == {"one", "two", "grey"}
+        assert set(images.read_folder(folder)) == {"one.png", "two.png", "grey.png"}
     with pytest.raises(ValueError, match=r"broken\.png cannot be read"):
         SRPatches([folder], strict=True)
     (folder / "broken.png").unlink()
     iio.imwrite(folder / "tiny.png", np.zeros((10, 40), np.uint8))
-    with pytest.warns(UserWarning, match="tiny is 10×40, smaller than the patch of 16"):
+    with pytest.warns(UserWarning, match=r"tiny\.png is 10×40, smaller than the patch of 16"):
         assert len(SRPatches([folder], patch=16, shrink=[1.0]).pictures) == 3
-    with pytest.raises(ValueError, match="tiny is 10×40, smaller than the patch of 16"):
+    with pytest.raises(ValueError, match=r"tiny\.png is 10×40, smaller than the patch of 16"):
         SRPatches([folder], patch=16, strict=True)
     with pytest.warns(UserWarning, match="smaller"), pytest.raises(ValueError, match="no picture is left to train on"):
         SRPatches([folder], patch=100)

@@ -21,7 +21,8 @@ import learned  # noqa: E402
 from learned import RLCSC, cli, parts, weights  # noqa: E402
 from learned.data.sr import SRPatches, bundled  # noqa: E402
 from learned.evaluate import PUBLISHED, evaluate, means, score  # noqa: E402
-from learned.train import calm, parse  # noqa: E402
+from learned.task import calm  # noqa: E402
+from learned.train import parse  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sr"
 TINY = {
@@ -83,9 +84,7 @@ def test_the_residual_helps_early(patches):
         late = []
         for residual in (True, False):
             torch.manual_seed(seed)
-            network = RLCSC(16, 16, 5, residual)
-            calm(network)
-            late.append(np.mean(train(network, patches, 60)[-20:]))
+            late.append(np.mean(train(RLCSC(32, 32, 5, residual), patches, 80)[-20:]))
         assert late[0] < late[1]
 
 
@@ -131,7 +130,7 @@ def test_a_killed_run_goes_on_exactly(tmp_path):
     one, other = (learned.load(f / "run" / "weights.safetensors").state_dict() for f in folders)
     for name in one:
         assert torch.equal(one[name], other[name]), name
-    rows = list(csv.DictReader((folders[0] / "run" / "log" / "metrics.csv").open()))
+    rows = list(csv.DictReader((folders[0] / "run" / "log" / "version_0" / "metrics.csv").open()))
     assert len([row for row in rows if row["train/loss"]]) == 120
     target = tmp_path / "exported.safetensors"
     assert cli.main(["export", str(folders[0] / "run" / "last.ckpt"), "-o", str(target)]) == 0
@@ -155,16 +154,25 @@ def test_parts_are_the_whole(tmp_path):
     for content, size in ((bytes(range(100)), 30), (b"short", 30)):
         path.write_bytes(content)
         written = parts.split(path, size)
-        assert parts.parts(path) == written
+        assert parts.exist(path)
         assert all(p.stat().st_size <= size for p in written)
         path.unlink()
         parts.join(path)
         assert path.read_bytes() == content
     with pytest.raises(FileNotFoundError, match="no parts of"):
         parts.join(tmp_path / "other")
-    path.write_bytes(bytes(200))
+    path.write_bytes(bytes(range(200)))
     with pytest.raises(ValueError, match="1 to 100 parts"):
         parts.split(path, 1)
+    written = parts.split(path, 50)
+    whole = written[2].read_bytes()
+    written[2].unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks its parts state\.02"):
+        parts.join(path)
+    written[2].write_bytes(whole[::-1])
+    with pytest.raises(ValueError, match="checksum differs"):
+        parts.join(path)
+    assert path.read_bytes() == bytes(range(200))
 
 
 def test_bad_configurations(tmp_path, capsys):
@@ -179,9 +187,49 @@ def test_bad_configurations(tmp_path, capsys):
     assert "/nowhere is not a folder" in capsys.readouterr().err
     assert cli.main(["fit", str(path), "--model.lerning_rate=1"]) == 2
     assert "lerning_rate" in capsys.readouterr().err
+    (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run" / "last.ckpt").write_bytes(b"nothing")
+    assert cli.main(["fit", str(path), "--resume"]) == 2
+    assert "is not a whole checkpoint" in capsys.readouterr().err
     assert cli.main(["export", str(tmp_path / "run" / "last.ckpt"), "-o", str(tmp_path / "w.safetensors")]) == 2
-    assert "is not a checkpoint" in capsys.readouterr().err
+    assert "is not a whole checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--save_every=0", "save_every must be at least 1"),
+        ("--minutes=-1", "minutes must be positive"),
+        ("--model.step_every=0", "step_every must be at least 1"),
+        ("--model.network=torch.nn.Identity", "network must be one of RLCSC"),
+        ("--data.shrink=[]", "shrink must not be empty"),
+        ("--data.scales=[2]", "data.scales must be the network's"),
+        ("--trainer.max_steps=-1", "max_steps must say"),
+        ("--trainer.accumulate_grad_batches=2", "accumulate_grad_batches must be 1"),
+        ("--trainer.accelerator=gpu", "No supported gpu"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the last one needs a machine without a GPU")
+def test_values_out_of_range(tmp_path, capsys, option, message):
+    assert cli.main(["fit", str(config(tmp_path)), option]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_run_that_is_out_of_time_goes_on(tmp_path, capsys):
+    """`--minutes` counts from the start of each call, and keeps the state where it stops."""
+    path = config(tmp_path, save_every=1000)
+    weights_file = tmp_path / "run" / "weights.safetensors"
+    steps = []
+    for _ in range(2):
+        assert cli.main(["fit", str(path), "--resume", "--minutes=0.003", "--trainer.max_steps=100000"]) == 0
+        steps.append(int(learned.load(weights_file).provenance["steps"]))
+    assert 0 < steps[0] < steps[1]
+    assert len(list((tmp_path / "run" / "log").glob("version_*/metrics.csv"))) == 2
+    capsys.readouterr()
+    changes = ("--model.network.init_args.features=8", "--model.optimizer=sgd", "--ema=0")
+    for change, name in zip(changes, ("model.network", "model.optimizer", "ema"), strict=True):
+        assert cli.main(["fit", str(path), "--resume", "--trainer.max_steps=100000", change]) == 2
+        assert f"of a run with another {name}" in capsys.readouterr().err
 
 
 def test_evaluate_prints_a_table_and_writes_its_files(tmp_path, capsys):
@@ -207,6 +255,15 @@ def test_evaluate_prints_a_table_and_writes_its_files(tmp_path, capsys):
     assert "broken.png cannot be read" in capsys.readouterr().err
     assert cli.main(["evaluate", str(tmp_path / "a.safetensors"), str(folder), "--scales", "5"]) == 2
     assert "scale must be one the network is trained for" in capsys.readouterr().err
+    for options, message in (
+        (["--scales", "0"], "scales must be at least 2"),
+        (["--device", "foo"], "device 'foo' cannot be used here"),
+    ):
+        assert cli.main(["evaluate", "bicubic" if "--scales" in options else arguments[1], str(folder), *options]) == 2
+        assert message in capsys.readouterr().err
+    iio.imwrite(folder / "small.png", np.zeros((12, 12), np.uint8))
+    assert cli.main(["evaluate", "bicubic", str(folder)]) == 2
+    assert "small.png is too small to measure at ×2: 12×12" in capsys.readouterr().err
 
 
 def test_enlarge_writes_a_picture(tmp_path, capsys):

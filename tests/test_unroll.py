@@ -76,9 +76,10 @@ def test_in_single_precision_against_numpy(rng, unrolled, solver):
 
 @pytest.mark.parametrize("unrolled", [UnrolledISTA, UnrolledFISTA])
 @pytest.mark.parametrize("tied", [True, False])
-def test_gradcheck_reaches_filters_steps_and_thresholds(rng, unrolled, tied):
-    problem = make_problem(rng)
-    module = unrolled.from_problem(problem, 4, tied=tied)
+@pytest.mark.parametrize("case", ["plain", "none", "operator", "complex"])
+def test_gradcheck_reaches_filters_steps_and_thresholds(rng, unrolled, tied, case):
+    problem = make_problem(rng, **CASES[case])
+    module = unrolled.from_problem(problem, 3, tied=tied)
     names, parameters = zip(*module.named_parameters(), strict=True)
     assert ("encoder" in names) is not tied
 
@@ -89,15 +90,25 @@ def test_gradcheck_reaches_filters_steps_and_thresholds(rng, unrolled, tied):
     assert torch.autograd.gradcheck(run, inputs, atol=1e-5, rtol=1e-3)
 
 
-def test_checkpointing_gives_the_same_gradients(rng):
+def test_checkpointing_gives_the_same_gradients_from_less_memory(rng):
     problem = make_problem(rng)
-    gradients = []
+    gradients, kept = [], []
     for checkpointing in (False, True):
         module = UnrolledFISTA.from_problem(problem, 5, checkpointing=checkpointing)
-        module.reconstruct(problem.signal).square().sum().backward()
+        sizes = []
+
+        def pack(tensor, sizes=sizes):
+            sizes.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            loss = module.reconstruct(problem.signal).square().sum()
+        loss.backward()
         gradients.append([p.grad for p in module.parameters()])
+        kept.append(sum(sizes))
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
+    assert kept[1] < 0.6 * kept[0]
 
 
 def test_truncation_runs_on_without_gradient(rng):
@@ -121,6 +132,14 @@ def test_half_precision_keeps_the_fourier_domain_single(rng):
     expected = module(image)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(module(image), expected, rtol=0, atol=0)
+    shrink = Bicubic((1, 16, 16), 0.5)
+    low = shrink.apply(image)
+    through = UnrolledISTA.from_problem(
+        CSCProblem(low, cscopt.ConvDictionary.load("natural-8x8x32"), 0.1, forward=shrink), 3
+    )
+    expected = through(low)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(through(low), expected, rtol=0, atol=0)
     rounded = image.bfloat16()
     assert module(rounded).dtype == torch.float32
     torch.testing.assert_close(module(rounded), module(rounded.float()), rtol=0, atol=0)
@@ -132,7 +151,7 @@ def test_learned_filters_return_as_a_dictionary(rng):
     module = UnrolledISTA.from_problem(CSCProblem(signal, bank, 0.05), 3)
     same = module.to_dictionary()
     np.testing.assert_array_equal(same.filters, bank.filters)
-    assert same.provenance == bank.provenance
+    assert same.provenance["started from"] == "natural-8x8x32"
     optimizer = torch.optim.SGD(module.parameters(), 0.1)
     module.reconstruct(signal).square().mean().backward()
     optimizer.step()
@@ -182,3 +201,62 @@ def test_bad_options(options, message):
     bank = cscopt.ConvDictionary.load("natural-8x8x32")
     with pytest.raises(ValueError, match=message):
         UnrolledISTA(bank, **{"iterations": 3, "step_size": 0.1, "lam": 0.1, **options})
+
+
+def test_bad_signals(rng):
+    shrink = Bicubic((1, 18, 24), 0.5)
+    plain = UnrolledISTA(rng.standard_normal((4, 1, 3, 3)), 2, 0.01, 0.1)
+    through = UnrolledISTA(rng.standard_normal((4, 1, 3, 3)), 2, 0.01, 0.1, operator=shrink)
+    signal = torch.ones(2, 1, 9, 12, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"signal must be \(batch, \*\(1, 9, 12\)\), as the operator gives"):
+        through(signal[..., :1])
+    with pytest.raises(ValueError, match=r"signal must be \(batch, channel, \*space\)"):
+        plain(signal[0])
+    with pytest.raises(TypeError, match="signal must be float32"):
+        plain(signal.to(torch.uint8))
+    broken = signal.clone()
+    broken[0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="signal must be finite; it contains NaN"):
+        plain(broken)
+    codes = torch.zeros(2, 4, 9, 12, dtype=torch.float64)
+    for wrong in (codes[:1], codes.reshape(1, 8, 9, 12), codes.to(torch.complex128)):
+        with pytest.raises(ValueError, match=r"x0 must be real codes \(2, 4, 9, 12\)"):
+            plain(signal, x0=wrong)
+    single = plain(signal.float(), mask=torch.ones(9, 12, dtype=torch.bool))
+    assert single.dtype == torch.float32
+
+
+def test_masks_of_their_own_need_modules_of_their_own(rng):
+    signal = torch.from_numpy(rng.standard_normal((2, 1, 9, 12)))
+    mask = torch.ones(2, 1, 9, 12, dtype=torch.float64)
+    mask[0] *= 0.3
+    problem = CSCProblem(signal, torch.from_numpy(rng.standard_normal((4, 1, 3, 3))), 0.1, mask=mask)
+    with pytest.raises(ValueError, match="different masks"):
+        UnrolledISTA.from_problem(problem, 3)
+
+
+def test_steps_are_safe_where_the_norm_is_unknown(rng):
+    matrix = torch.from_numpy(rng.standard_normal((40, 64)))
+    forward = cscopt.FunctionOperator(
+        lambda x: (x.reshape(-1, 64) @ matrix.T).reshape(-1, 1, 40),
+        lambda y: (y.reshape(-1, 40) @ matrix).reshape(-1, 1, 8, 8),
+        (1, 8, 8),
+        (1, 40),
+    )
+    data = torch.from_numpy(rng.standard_normal((1, 1, 40)))
+    problem = CSCProblem(data, torch.from_numpy(rng.standard_normal((3, 1, 3, 3))), 0.5, forward=forward)
+    module = UnrolledISTA.from_problem(problem, 60)
+    objectives = [problem.objective(module(data))[0].item()]
+    module.free_iterations = 200
+    objectives.append(problem.objective(module(data))[0].item())
+    assert objectives[1] < objectives[0] < problem.objective(torch.zeros(1, 3, 8, 8, dtype=torch.float64))[0].item()
+
+
+def test_inference_first_and_training_after(rng):
+    """What inference mode leaves in caches does not reach the backward pass."""
+    problem = make_problem(rng, operator=True)
+    module = UnrolledISTA(problem.dictionary, 2, 0.01, 0.1, operator=Bicubic((1, 18, 24), 0.5))
+    with torch.inference_mode():
+        module(problem.signal)
+    module(problem.signal).sum().backward()
+    assert torch.isfinite(module.filters.grad).all()

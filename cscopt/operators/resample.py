@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, device, namespace
+from cscopt.backend import Array, asarray_like, device, is_numpy, is_torch, namespace
 from cscopt.linop import LinearOperator
+
+_LARGE = 512
+"""Side of a picture from where sparse matrices beat dense ones on the CPU."""
 
 
 class Bicubic(LinearOperator):
@@ -57,13 +60,14 @@ class Bicubic(LinearOperator):
             factors = (float(scale), float(scale))
             extents = tuple(math.ceil(scale * n - 1e-9) for n in space)
         else:
-            assert size is not None
+            if not isinstance(size, tuple | list) or len(size) != 2:
+                raise ValueError(f"size must be (height, width); got {size!r}")
             extents = tuple(checks.count(n, "size", 1) for n in size)
             factors = (extents[0] / space[0], extents[1] / space[1])
         self._matrices = [
             _matrix(n, out, factor, antialias) for n, out, factor in zip(space, extents, factors, strict=True)
         ]
-        self._cast: dict[Any, tuple[Array, Array]] = {}
+        self._cast: dict[Any, tuple[Any, Any]] = {}
         super().__init__(tuple(input_shape), (input_shape[0], *extents))
 
     @cached_property
@@ -79,27 +83,42 @@ class Bicubic(LinearOperator):
         """R_v x R_hᵀ of a batch (batch, channel, H, W)."""
         self._fits(x, self.input_shape)
         vertical, horizontal = self._matrices_like(x)
-        xp = namespace(x)
-        return xp.matmul(xp.matmul(vertical, x), xp.matrix_transpose(horizontal))
+        return _times(vertical, horizontal, x)
 
     def adjoint(self, y: Array) -> Array:
         """R_vᵀ y R_h of a batch (batch, channel, h, w)."""
         self._fits(y, self.output_shape)
         vertical, horizontal = self._matrices_like(y)
-        xp = namespace(y)
-        return xp.matmul(xp.matmul(xp.matrix_transpose(vertical), y), horizontal)
+        return _times(vertical.T, horizontal.T, y)
 
     def _fits(self, array: Array, shape: tuple[int, ...]) -> None:
         checks.floating(array, "image")
         if tuple(array.shape[1:]) != shape:
             raise ValueError(f"image must be (batch, *{shape}); got {tuple(array.shape)}")
 
-    def _matrices_like(self, array: Array) -> tuple[Array, Array]:
+    def _matrices_like(self, array: Array) -> tuple[Any, Any]:
+        """R_v and R_h for an array: sparse for large NumPy pictures, else dense."""
         key = (namespace(array).__name__, array.dtype, device(array))
-        if key not in self._cast:
-            vertical, horizontal = (asarray_like(m, array, array.dtype) for m in self._matrices)
-            self._cast[key] = (vertical, horizontal)
-        return self._cast[key]
+        if key in self._cast:
+            return self._cast[key]
+        if is_numpy(array) and max(self.input_shape + self.output_shape) >= _LARGE:
+            pair = tuple(matrix.astype(array.dtype) for matrix in self._matrices)
+        else:
+            pair = tuple(asarray_like(matrix.toarray(), array, array.dtype) for matrix in self._matrices)
+        if not (is_torch(array) and pair[0].is_inference()):  # those would be refused by a later backward pass
+            self._cast[key] = pair[0], pair[1]
+        return pair[0], pair[1]
+
+
+def _times(left: Any, right: Any, x: Array) -> Array:
+    """left x rightᵀ over the last two axes."""
+    if hasattr(left, "tocsr"):
+        rows = right @ x.reshape((-1, x.shape[-1])).T
+        turned = np.moveaxis(rows.reshape((-1, *x.shape[:-1])), (0, -1), (-1, 0))
+        columns = left @ turned.reshape((len(turned), -1))
+        return np.ascontiguousarray(np.moveaxis(columns.reshape((-1, *turned.shape[1:])), 0, -2))
+    xp = namespace(x)
+    return xp.matmul(xp.matmul(left, x), xp.matrix_transpose(right))
 
 
 def _cubic(x: Any) -> Any:
@@ -111,7 +130,9 @@ def _cubic(x: Any) -> Any:
 
 
 def _matrix(n: int, out: int, scale: float, antialias: bool) -> Any:
-    """The (out, n) matrix of one axis, float64."""
+    """The (out, n) matrix of one axis, sparse, float64."""
+    from scipy.sparse import coo_array
+
     shrink = min(scale, 1.0) if antialias else 1.0
     width = 4 / shrink
     centre = np.arange(1, out + 1) / scale + 0.5 * (1 - 1 / scale)
@@ -121,20 +142,18 @@ def _matrix(n: int, out: int, scale: float, antialias: bool) -> Any:
     weight /= weight.sum(axis=1, keepdims=True)
     column = (position.astype(int) - 1) % (2 * n)
     column = np.where(column < n, column, 2 * n - 1 - column)
-    matrix = np.zeros((out, n))
-    np.add.at(matrix, (np.arange(out)[:, None], column), weight)
-    return matrix
+    row = np.broadcast_to(np.arange(out)[:, None], column.shape)
+    return coo_array((weight.ravel(), (row.ravel(), column.ravel())), shape=(out, n)).tocsr()
 
 
 def _spectral_norm(matrix: Any) -> float:
     """Largest singular value, from the banded Gram matrix of the shorter side."""
     from scipy.linalg import eigvals_banded
 
-    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
-    n = len(gram)
-    rows, columns = np.nonzero(np.triu(gram))
-    reach = int((columns - rows).max())
+    gram = (matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix).tocoo()
+    n = gram.shape[0]
+    reach = int((gram.col - gram.row).max())
     band = np.zeros((reach + 1, n))
-    for k in range(reach + 1):
-        band[k, : n - k] = np.diagonal(gram, k)
+    above = gram.col >= gram.row
+    band[(gram.col - gram.row)[above], gram.row[above]] = gram.data[above]
     return math.sqrt(float(eigvals_banded(band, lower=True, select="i", select_range=(n - 1, n - 1))[0]))

@@ -78,8 +78,16 @@ def download(name: str) -> Path:
     archive = _fetch(source)
     partial = Path(tempfile.mkdtemp(dir=_home(), prefix=f".{name}-"))
     try:
-        if _unpack(archive, source.inside, partial) == 0:
+        try:
+            count = _unpack(archive, source.inside, partial)
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            archive.unlink()
+            raise ValueError(f"{source.url} came broken ({error}); try again") from error
+        if count == 0:
             raise ValueError(f"{archive} holds no pictures in {source.inside}")
+        if source.checksum is None:
+            pooch: Any = require("pooch", "learned", "downloading datasets")
+            _seen(archive).write_text(pooch.file_hash(str(archive)))
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -95,12 +103,15 @@ def _fetch(source: Source) -> Path:
     home = _home() / "archives"
     home.mkdir(parents=True, exist_ok=True)
     target = home / source.url.rpartition("/")[2]
-    seen = target.with_name(target.name + ".sha256")
+    seen = _seen(target)
     known = source.checksum or (f"sha256:{seen.read_text().strip()}" if seen.is_file() else None)
     pooch.retrieve(source.url, known, target.name, home, progressbar=True)
-    if source.checksum is None and not seen.is_file():
-        seen.write_text(pooch.file_hash(str(target)))
     return target
+
+
+def _seen(archive: Path) -> Path:
+    """Where the checksum of a first good download is kept, of an archive that has none published."""
+    return archive.with_name(archive.name + ".sha256")
 
 
 def _unpack(archive: Path, inside: str, target: Path) -> int:
@@ -117,7 +128,7 @@ def _unpack(archive: Path, inside: str, target: Path) -> int:
             opened = zipped.open
         for name, member in members:
             path = Path(name)
-            if path.parent.as_posix().endswith(inside):
+            if f"/{path.parent.as_posix()}".endswith(f"/{inside}"):
                 with opened(member) as data, (target / path.name).open("wb") as out:
                     shutil.copyfileobj(data, out)
                 count += 1

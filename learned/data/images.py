@@ -41,17 +41,20 @@ def read_picture(path: str | Path) -> Any:
     Raises
     ------
     FileNotFoundError, ValueError
-        If there is no such file, or it cannot be read as an image.
+        If there is no such file, it cannot be read as an image, or its values are not in [0, 1].
     """
-    return eight_bits(255.0 * io.load_image(path).astype(np.float64))
+    image = io.load_image(path).astype(np.float64)
+    if not (image.min(initial=0) >= 0 and image.max(initial=0) <= 1):
+        raise ValueError(f"{path} must hold values from 0 to 1, or integers; it holds others")
+    return eight_bits(255.0 * image)
 
 
 def read_folder(folder: str | Path, strict: bool = False) -> dict[str, Any]:
-    """All pictures of a folder by name; broken ones are named and skipped, or refused if `strict`."""
+    """All pictures of a folder by file name; broken ones are named and skipped, or refused if `strict`."""
     pictures = {}
     for path in list_pictures(folder):
         try:
-            pictures[path.stem] = read_picture(path)
+            pictures[path.name] = read_picture(path)
         except ValueError as error:
             if strict:
                 raise

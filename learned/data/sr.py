@@ -71,8 +71,10 @@ class SRPatches(Dataset[Batch]):
         strict: bool = False,
     ) -> None:
         self.scales = [checks.count(s, "scales", 2) for s in scales]
-        if not self.scales or any(not 0 < f <= 1 for f in shrink):
-            raise ValueError(f"scales must not be empty, and shrink lie in (0, 1]; got {scales} and {shrink}")
+        if not self.scales or len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"scales must be distinct and not empty; got {list(scales)}")
+        if not shrink or any(not 0 < f <= 1 for f in shrink):
+            raise ValueError(f"shrink must not be empty, and lie in (0, 1]; got {list(shrink)}")
         self.patch, self.batch_size = checks.count(patch, "patch", 8), checks.count(batch_size, "batch_size", 1)
         self.interpolate, self.seed = interpolate, checks.count(seed, "seed")
         side = patch if interpolate else patch * max(self.scales)
