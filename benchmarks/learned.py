@@ -3,7 +3,8 @@
 python benchmarks/learned.py [--json FILE] [--device cuda] [--small]
 
 One step is forward, backward and an AdamW update on a batch that is there already. "plain" is eager torch in
-float32 and torch's default layout; "ours" is bfloat16, channels last, torch.compile. Then: patches a second that
+float32 and torch's default layout; "ours" is bfloat16, channels last, torch.compile, without what Lightning adds
+(clipping, averaging, logs). Then: patches a second that
 the data loader makes, with as many workers as the configuration asks for, against what the network uses.
 """
 
@@ -103,11 +104,9 @@ def main() -> None:
     results: dict[str, Any] = {"device": name, "torch": torch.__version__, "network": shape, "batch": size}
     for label in ("plain", "ours"):  # one after the other, so that each has the memory to itself
         if label == "plain":
-            torch.set_float32_matmul_precision("highest")
             network: nn.Module = Plain(*shape).to(device)
             given = batch
         else:
-            torch.set_float32_matmul_precision("high")
             network = CRNetA(*shape).to(device, memory_format=torch.channels_last)
             given = batch.contiguous(memory_format=torch.channels_last)
             network.compile()

@@ -58,14 +58,19 @@ print({name: f"{small[name].shape} → {image.shape}" for name, image in truth.i
 dictionary = cscopt.ConvDictionary.load("natural-8x8x32")
 
 
-def classical(low):
-    """Enlarge by convolutional sparse coding; returns the picture and the solution."""
+def posed(low):
+    """The smooth part of the enlarged picture, and the problem of its detail."""
     y = (low / 255).astype(np.float32)[None, None]
     smooth = lowpass.split((resize(low, scale) / 255).astype(np.float32)[None, None])[0]
     shrink = Bicubic(smooth.shape[1:], 1 / scale)
-    problem = cscopt.CSCProblem(y - shrink.apply(smooth), dictionary, 0.001, forward=shrink)
+    return smooth, cscopt.CSCProblem(y - shrink.apply(smooth), dictionary, 0.001, forward=shrink)
+
+
+def classical(low):
+    """Enlarge by convolutional sparse coding."""
+    smooth, problem = posed(low)
     solution = cscopt.solve(problem, "fista", tol=1e-2, max_iter=200)
-    return eight_bits(255 * (smooth + solution.reconstruction)[0, 0]), solution
+    return eight_bits(255 * (smooth + solution.reconstruction)[0, 0])
 
 
 # %% [markdown]
@@ -81,7 +86,7 @@ print({k: v for k, v in network.provenance.items() if k != "config"})
 # %%
 methods = {
     "bicubic": lambda low: learned.enlarge(None, low, scale),
-    "CSC, FISTA": lambda low: classical(low)[0],
+    "CSC, FISTA": classical,
     "CRNet-A (small)": lambda low: learned.enlarge(network, low, scale),
 }
 numbers = {
@@ -89,13 +94,13 @@ numbers = {
     "CSC, FISTA": int(np.prod(dictionary.filters.shape)),
     "CRNet-A (small)": sum(p.numel() for p in network.parameters()),
 }
+inside = (slice(scale, -scale),) * 2
 rows, answers = [], {}
 for name, low in small.items():
     for method, enlarge in methods.items():
         began = time.perf_counter()
         answers[name, method] = enlarge(low)
         seconds = time.perf_counter() - began
-        inside = (slice(scale, -scale),) * 2
         pair = answers[name, method][inside].astype(float), truth[name][inside].astype(float)
         rows.append(
             {
@@ -132,11 +137,8 @@ for line, (name, part) in zip(axes, parts.items(), strict=True):
 # convergence. Below: how the classical answer gets better as FISTA goes on, and where its codes are.
 
 # %%
-low, name = small["camera"], "camera"
-y = (low / 255).astype(np.float32)[None, None]
-smooth = lowpass.split((resize(low, scale) / 255).astype(np.float32)[None, None])[0]
-shrink = Bicubic(smooth.shape[1:], 1 / scale)
-problem = cscopt.CSCProblem(y - shrink.apply(smooth), dictionary, 0.001, forward=shrink)
+name = "camera"
+smooth, problem = posed(small[name])
 track = []
 
 
