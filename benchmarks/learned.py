@@ -63,8 +63,8 @@ def stepper(network: nn.Module, device: str, batch: torch.Tensor, half: bool) ->
     return step
 
 
-def measure(step: Callable[[], None], device: str, rounds: int) -> tuple[float, float]:
-    """Median seconds of a step, and the peak of GPU memory in MiB (0 on the CPU)."""
+def measure(step: Callable[[], None], device: str, rounds: int) -> tuple[float, float | None]:
+    """Median seconds of a step, and the peak of GPU memory in MiB (None on the CPU)."""
     for _ in range(3):
         step()
     if device == "cuda":
@@ -74,7 +74,7 @@ def measure(step: Callable[[], None], device: str, rounds: int) -> tuple[float, 
         began = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else 0.0
+    peak = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
     return statistics.median(seconds), peak
 
 
@@ -112,7 +112,8 @@ def main() -> None:
             network.compile()
         seconds, peak = measure(stepper(network, device, given, label == "ours"), device, arguments.rounds)
         results[label] = {"seconds": seconds, "peak MiB": peak, "patches a second": size / seconds}
-        print(f"{label:>6}: {1e3 * seconds:9.1f} ms a step, {size / seconds:8.1f} patches/s, peak {peak:8.0f} MiB")
+        memory = "" if peak is None else f", peak {peak:.0f} MiB"
+        print(f"{label:>6}: {1e3 * seconds:9.1f} ms a step, {size / seconds:8.1f} patches/s{memory}")
         del network, given
         if device == "cuda":
             torch.cuda.empty_cache()

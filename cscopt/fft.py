@@ -22,6 +22,7 @@ from cscopt.backend import Array, cache_folder, get_threads, is_complex, is_nump
 
 _IDLE_KEYS = 8
 _PLANNING_SECONDS = 2.0
+_SHORT = 1 << 20
 _lock = threading.RLock()
 _idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
 _wisdom_loaded = False
@@ -54,14 +55,17 @@ def inverse(spectrum: Array, grid: tuple[int, ...], real: bool) -> Array:
 
 def fast_length(n: int) -> int:
     """Smallest length of at least n whose FFT is fast (factors 2, 3, 5, 7)."""
-    while True:
-        rest = n
-        for prime in (2, 3, 5, 7):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return n
+    while _without(n, (2, 3, 5, 7)) > 1:
         n += 1
+    return n
+
+
+def _without(n: int, primes: tuple[int, ...]) -> int:
+    """n divided by these primes as often as they go."""
+    for prime in primes:
+        while n % prime == 0:
+            n //= prime
+    return n
 
 
 class Workspace:
@@ -74,7 +78,8 @@ class Workspace:
 
     Notes
     -----
-    Both directions are unnormalised, and each may destroy its input.
+    Both directions are unnormalised, and each may destroy its input. Lengths with a prime factor above 13 go to SciPy,
+    which measured 2 to 6 times faster there (171×447, 300×399, 321×481) than FFTW's best plan.
     """
 
     def __init__(self, count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> None:
@@ -82,7 +87,7 @@ class Workspace:
         spectral = np.result_type(dtype, np.complex64)
         shapes = (count, *grid), (count, *frequency_shape(grid, real))
         axes = tuple(range(1, len(grid) + 1))
-        if library() == "scipy":
+        if library() == "scipy" or _foreign(grid):
             self.signal = np.zeros(shapes[0], dtype)
             self.spectrum = np.zeros(shapes[1], spectral)
             self.forward, self.inverse = _scipy_pair(self.signal, self.spectrum, axes, real, threads)
@@ -98,6 +103,11 @@ class Workspace:
             pyfftw.FFTW(self.spectrum, self.signal, direction="FFTW_BACKWARD", **options),
         )
         self.forward, self.inverse = self._plans[0].execute, self._plans[1].execute
+
+
+def _foreign(grid: tuple[int, ...]) -> bool:
+    """Whether FFTW has no good plan for a length of the grid."""
+    return any(_without(n, (2, 3, 5, 7, 11, 13)) > 1 for n in grid)
 
 
 def library() -> str:
@@ -135,7 +145,7 @@ def clear() -> None:
 
 
 def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Workspace:
-    if library() == "scipy":
+    if library() == "scipy" or _foreign(grid):
         return Workspace(count, grid, dtype, threads)
     import pyfftw
 
@@ -202,10 +212,15 @@ def _scipy_pair(signal: Any, spectrum: Any, axes: tuple[int, ...], real: bool, t
     return forward_pass, inverse_pass
 
 
+def _threads_for(count: int, grid: tuple[int, ...]) -> int:
+    """One thread where a transform is so short that waiting for others (BLAS's spin) would cost more."""
+    return get_threads() if count * math.prod(grid) >= _SHORT else 1
+
+
 def _forward_numpy(x: Any, grid: tuple[int, ...]) -> Any:
     lead, space = x.shape[: x.ndim - len(grid)], x.shape[x.ndim - len(grid) :]
     count = math.prod(lead)
-    with workspace(count, grid, x.dtype, get_threads()) as buffers:
+    with workspace(count, grid, x.dtype, _threads_for(count, grid)) as buffers:
         if space != tuple(grid):
             buffers.signal[...] = 0
         inside = (slice(None), *(slice(0, n) for n in space))
@@ -217,7 +232,8 @@ def _forward_numpy(x: Any, grid: tuple[int, ...]) -> Any:
 def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool) -> Any:
     lead = spectrum.shape[: spectrum.ndim - len(grid)]
     dtype = spectrum.real.dtype if real else spectrum.dtype
-    with workspace(math.prod(lead), grid, dtype, get_threads()) as buffers:
+    count = math.prod(lead)
+    with workspace(count, grid, dtype, _threads_for(count, grid)) as buffers:
         buffers.spectrum[...] = spectrum.reshape(buffers.spectrum.shape)
         buffers.inverse()
         scale = dtype.type(1 / math.prod(grid)) if real else 1 / math.prod(grid)

@@ -12,9 +12,6 @@ from cscopt import checks
 from cscopt.backend import Array, asarray_like, device, is_numpy, is_torch, namespace
 from cscopt.linop import LinearOperator
 
-_LARGE = 512
-"""Side of a picture from where sparse matrices beat dense ones on the CPU."""
-
 
 class Bicubic(LinearOperator):
     r"""Bicubic resampling of the last two axes, antialiased when it shrinks: x ↦ R_v x R_hᵀ.
@@ -97,11 +94,11 @@ class Bicubic(LinearOperator):
             raise ValueError(f"image must be (batch, *{shape}); got {tuple(array.shape)}")
 
     def _matrices_like(self, array: Array) -> tuple[Any, Any]:
-        """R_v and R_h for an array: sparse for large NumPy pictures, else dense."""
+        """R_v and R_h for an array: sparse for NumPy (no BLAS, whose waiting threads starve ours), else dense."""
         key = (namespace(array).__name__, array.dtype, device(array))
         if key in self._cast:
             return self._cast[key]
-        if is_numpy(array) and max(self.input_shape + self.output_shape) >= _LARGE:
+        if is_numpy(array):
             pair = tuple(matrix.astype(array.dtype) for matrix in self._matrices)
         else:
             pair = tuple(asarray_like(matrix.toarray(), array, array.dtype) for matrix in self._matrices)
