@@ -7,7 +7,7 @@ from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
-from cscopt.solvers import ADMM, FISTA, ISTA, Solution, solve
+from cscopt.solvers import ADMM, FISTA, ISTA, Solution, WorkingSet, debias, solve
 from cscopt.synthesis import Synthesis
 from cscopt.tasks import code
 
@@ -26,8 +26,10 @@ __all__ = [
     "Solution",
     "SparseCodes",
     "Synthesis",
+    "WorkingSet",
     "certify",
     "code",
+    "debias",
     "dot_test",
     "from_scipy",
     "get_threads",

@@ -13,7 +13,6 @@ import numpy as np
 
 import cscopt
 from cscopt import ConvDictionary, CSCProblem, Solution, datasets, fft, io, plot
-from cscopt.codes import SparseCodes
 from cscopt.lowpass import split
 from cscopt.solvers import SOLVERS, solve
 
@@ -75,7 +74,7 @@ def _parser() -> Any:
 
 
 def demo(output: str, tol: float) -> None:
-    """Code scikit-image's `camera` by ADMM, FISTA and ISTA; print a table, write a figure."""
+    """Code scikit-image's `camera` by every solver; print a table, write a figure."""
     io.check_target(output, FIGURES)
     image = datasets.picture("camera")
     low, high = split(image[None, None])
@@ -84,7 +83,7 @@ def demo(output: str, tol: float) -> None:
     print(f"camera, {image.shape[0]}×{image.shape[1]}, low-pass removed; {dictionary}; λ = 0.05")
     _warm_up(dictionary)
     solutions = {}
-    for name, iterations in (("admm", 500), ("fista", 500), ("ista", 300)):
+    for name, iterations in (("working-set", 100), ("admm", 500), ("fista", 500), ("ista", 300)):
         solutions[name] = solve(problem, name, tol=tol, max_iter=iterations, progress=sys.stderr.isatty())
         if solutions[name].status == "stopped":
             raise KeyboardInterrupt
@@ -124,10 +123,12 @@ def code(
     problem = CSCProblem(high, filters, cscopt.L1(lam, nonnegative), boundary=boundary)
     solution = solve(problem, method, tol=tol, max_iter=max_iter, progress=sys.stderr.isatty())
     print(table({solution.solver.name: solution}))
+    if method == "auto":
+        print(f"{solution.solver.name}, because {solution.reason}")
     if output is not None:
         settings = {"image": image, "dictionary": dictionary, "lam": lam, "lowpass": lowpass, "boundary": boundary}
         numbers = {"objective": solution.objective, "gap": solution.gap, "status": solution.status}
-        SparseCodes.from_dense(solution.codes).save(output, {k: str(v) for k, v in {**settings, **numbers}.items()})
+        solution.sparse_codes.save(output, {k: str(v) for k, v in {**settings, **numbers}.items()})
         print(f"codes: {output}")
     if figure is not None:
         smooth = np.moveaxis(low[0], 0, -1).reshape(picture.shape)
@@ -155,10 +156,10 @@ COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "code": code, "info": 
 
 def table(solutions: Mapping[str, Solution]) -> str:
     """Method, iterations, seconds, objective, gap, non-zeros and status, a line each."""
-    lines = [f"{'method':8}{'iterations':>11}{'seconds':>9}{'objective':>12}{'gap':>10}{'non-zeros':>11}  status"]
+    lines = [f"{'method':12}{'iterations':>11}{'seconds':>9}{'objective':>12}{'gap':>10}{'non-zeros':>11}  status"]
     for name, s in solutions.items():
         lines.append(
-            f"{name:8}{s.iterations:11}{s.seconds:9.2f}{s.objective:12.4f}{s.gap:10.1e}{s.nonzeros:11}  {s.status}"
+            f"{name:12}{s.iterations:11}{s.seconds:9.2f}{s.objective:12.4f}{s.gap:10.1e}{s.nonzeros:11}  {s.status}"
         )
     return "\n".join(lines)
 

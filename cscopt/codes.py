@@ -70,6 +70,10 @@ class SparseCodes:
         dense[self.index] = self.values
         return dense.reshape(self.shape)
 
+    def synthesize(self, dictionary: Any, boundary: str = "circular") -> Any:
+        r"""Σ_m d_m * x_m, (batch, C, \*space), for a `ConvDictionary`, atom by atom."""
+        return dictionary.synthesize(self, boundary)
+
     def to_scipy(self) -> Any:
         """`scipy.sparse.csr_array` of shape (batch · maps, positions)."""
         from scipy.sparse import csr_array

@@ -32,7 +32,7 @@ class LeastSquares:
         xp = namespace(signal)
         self.signal, self.synthesis, self.forward, self.mask = signal, synthesis, forward, mask
         self.spectral = forward is None and mask is None and synthesis.boundary == "circular"
-        self.spectral = self.spectral and synthesis.filters.real != is_complex(signal)
+        self.spectral = self.spectral and synthesis.real != is_complex(signal)
         self.target = synthesis.spectrum(signal) if self.spectral else self._weighted(signal)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
         if mask is not None:
@@ -61,7 +61,7 @@ class LeastSquares:
         image = self._weighted(residual)
         if self.forward is not None:
             image = self.forward.adjoint(image)
-        if self.synthesis.filters.real and is_complex(image):
+        if self.synthesis.real and is_complex(image):
             image = namespace(image).real(image)
         return self.synthesis.spectrum(image)
 
@@ -73,7 +73,7 @@ class LeastSquares:
         """Re⟨a, b⟩ of each item, in float64, by Parseval where residuals are spectra."""
         xp = namespace(a)
         product = xp.real(xp.conj(a) * b) if is_complex(a) else a * b
-        if self.spectral and self.synthesis.filters.real:
+        if self.spectral and self.synthesis.real:
             product = product * self._parseval
         total = xp.sum(product, axis=tuple(range(1, product.ndim)), dtype=xp.float64)
         if self.spectral:
@@ -83,10 +83,9 @@ class LeastSquares:
     @cached_property
     def _parseval(self) -> Array:
         """How often each frequency of a half spectrum counts along the last axis."""
-        values, n = self.synthesis.filters.values, self.synthesis.grid[-1]
-        xp = namespace(values)
-        index = xp.arange(n // 2 + 1, device=values.device)
-        one = xp.ones(n // 2 + 1, dtype=real_dtype(values), device=values.device)
+        n, xp = self.synthesis.grid[-1], namespace(self.signal)
+        index = xp.arange(n // 2 + 1, device=self.signal.device)
+        one = xp.ones(n // 2 + 1, dtype=real_dtype(self.signal), device=self.signal.device)
         return xp.where((index == 0) | (2 * index == n), one, 2 * one)
 
     def _weighted(self, data: Array) -> Array:
@@ -94,18 +93,18 @@ class LeastSquares:
 
     def prox(self, image: Array, rho: Array) -> Array:
         """argmin over w of ½‖W(w − y)‖² + ρ/2 ‖w − image‖², on the grid (rows, channels, *grid), without A."""
-        weight, weighted = self._on_grid
+        weight, weighted = self.on_grid
         rho = per_item(rho, image.ndim)
         return (weighted + rho * image) / (weight + rho)
 
     @cached_property
-    def _on_grid(self) -> tuple[Array, Array]:
+    def on_grid(self) -> tuple[Array, Array]:
         """W² and W² y laid on the grid, where W = 0 outside the image."""
         signal, synthesis = self.signal, self.synthesis
         xp = namespace(signal)
         ones = xp.ones(signal.shape, dtype=real_dtype(signal), device=signal.device)
         weight = ones if self.mask is None else ones * self.mask**2
-        image = xp.real(signal) if synthesis.filters.real and is_complex(signal) else signal
+        image = xp.real(signal) if synthesis.real and is_complex(signal) else signal
         lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
         first, second = (pad(xp.reshape(a, lead), synthesis.grid, synthesis.offset) for a in (weight, weight * image))
         return first, second

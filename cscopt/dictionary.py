@@ -9,6 +9,7 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.backend import Array, namespace, to_numpy
+from cscopt.codes import SparseCodes
 from cscopt.synthesis import Synthesis
 
 
@@ -75,11 +76,13 @@ class ConvDictionary:
         """The convolution operator D for images of `space` (see `Synthesis`)."""
         return Synthesis(self.filters, space, boundary, self.channels if channels is None else channels, like)
 
-    def synthesize(self, codes: Array, boundary: str = "circular") -> Array:
+    def synthesize(self, codes: Array | SparseCodes, boundary: str = "circular") -> Array:
         r"""The image Σ_m d_m * x_m of codes (batch, M, \*code space), shape (batch, C, \*space).
 
         Codes of C·M maps belong to a single-channel dictionary on C channels, channel-major.
         """
+        if isinstance(codes, SparseCodes):
+            return Synthesis.of_codes(self.filters, codes, boundary).apply_sparse(codes)
         checks.floating(codes, "codes")
         if codes.ndim != self.filters.ndim or codes.shape[1] % self.n_filters:
             raise ValueError(

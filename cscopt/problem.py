@@ -5,8 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from cscopt import checks, kernels
-from cscopt.backend import Array, asarray_like, device, is_array, is_complex, namespace, real_dtype
+import numpy as np
+
+from cscopt import checks, fft, kernels
+from cscopt.backend import Array, asarray_like, device, is_array, is_complex, is_numpy, namespace, real_dtype
 from cscopt.datafit import LeastSquares
 from cscopt.dictionary import ConvDictionary
 from cscopt.kernels import Levels
@@ -167,7 +169,11 @@ class CSCProblem:
 
     def violation(self, ascent: Array) -> Array:
         """max |Dᴴ ascent| / Λ of each row."""
-        return kernels.for_array(ascent).violation(ascent, self.synthesis.filters, self.levels)
+        if not is_numpy(ascent):
+            return kernels.for_array(ascent).violation(ascent, self.synthesis.filters, self.levels)
+        image = fft.inverse(ascent, self.synthesis.grid, self.synthesis.real)
+        worst = self.synthesis.correlator.worst
+        return np.array([worst(image[r : r + 1], self.levels.of_rows(slice(r, r + 1))) for r in range(len(image))])
 
     def items_sum(self, rows: Array) -> Array:
         """Sum over the rows of each item."""

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cscopt import checks, fft, kernels
-from cscopt.backend import Array, asarray_like, is_complex, namespace, real_dtype
+from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
 from cscopt.kernels import FilterSpectrum
 from cscopt.linop import LinearOperator
+
+if TYPE_CHECKING:
+    from cscopt.codes import SparseCodes
+    from cscopt.kernels.sites import Sites
+    from cscopt.kernels.tiles import Correlator
 
 BOUNDARIES = ("circular", "zero", "none")
 
@@ -55,11 +63,9 @@ class Synthesis(LinearOperator):
         self.grid = wanted if boundary == "circular" else tuple(fft.fast_length(n) for n in wanted)
         self.groups = channels if filters.shape[1] == 1 else 1
         self.n_filters = filters.shape[0]
-        self._check_memory(like)
-        filters = asarray_like(filters, like, real_dtype(like))
-        real = not is_complex(like)
-        values = fft.forward(filters if real else namespace(filters).astype(filters, like.dtype), self.grid)
-        self.filters = FilterSpectrum(values, self.grid, real)
+        self.image_channels = filters.shape[1]
+        self.real = not is_complex(like)
+        self._taps, self._like = asarray_like(filters, like, real_dtype(like)), like[:0, ...]
         self.codes_shape = (self.groups * self.n_filters, *self.code_space)
         super().__init__(self.codes_shape, (channels, *space))
 
@@ -70,19 +76,36 @@ class Synthesis(LinearOperator):
         _, grow = geometry(tuple(filters.shape[2:]), boundary)
         space = tuple(n - g for n, g in zip(codes.shape[2:], grow, strict=True))
         channels = codes.shape[1] // filters.shape[0] if filters.shape[1] == 1 else filters.shape[1]
-        return cls(filters, space, boundary, channels, codes)
+        return cls(filters, space, boundary, channels, codes if is_array(codes) else codes.values)
 
     def maps_bytes(self, batch: int, like: Array) -> int:
         """Size of one array of all maps on the grid."""
         itemsize = int(namespace(like).finfo(like.dtype).bits) // 8 * (2 if is_complex(like) else 1)
         return batch * self.groups * self.n_filters * math.prod(self.grid) * itemsize
 
-    def _check_memory(self, like: Array) -> None:
-        """The spectra of the filters come first, and are as large as one item's maps."""
-        one = self.maps_bytes(1, like) // self.groups
+    @cached_property
+    def filters(self) -> FilterSpectrum:
+        """Spectra of the filters on the grid: as large as one item's maps."""
+        one = self.maps_bytes(1, self._like) // self.groups
         size = "×".join(str(n) for n in self.space)
-        what = f"coding an image of {size} with {self.n_filters} filters"
-        checks.memory(3 * one, like, what, "code it in tiles, or with fewer filters")
+        what = f"transforming maps of {size} for {self.n_filters} filters"
+        checks.memory(3 * one, self._like, what, "'working-set' needs no such arrays (NumPy, without forward=)")
+        taps = self._taps if self.real else namespace(self._taps).astype(self._taps, self._like.dtype)
+        return FilterSpectrum(fft.forward(taps, self.grid), self.grid, self.real)
+
+    @cached_property
+    def sites(self) -> Sites:
+        """The atoms on the grid one by one, for sparse codes (NumPy only)."""
+        from cscopt.kernels.sites import Sites
+
+        return Sites(self._taps, self.grid, self.groups)
+
+    @cached_property
+    def correlator(self) -> Correlator:
+        """Correlation with all filters tile by tile (NumPy only)."""
+        from cscopt.kernels.tiles import Correlator
+
+        return Correlator(self._taps, self.grid, self._like.dtype)
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:
@@ -132,6 +155,23 @@ class Synthesis(LinearOperator):
         _fits(codes, self.codes_shape, "codes")
         return self.image(self.synthesize(self.embed(codes)))
 
+    def apply_sparse(self, codes: SparseCodes) -> Array:
+        """D x of sparse codes, atom by atom, as a NumPy array."""
+        if codes.shape[1:] != self.codes_shape:
+            raise ValueError(f"codes must have shape (batch, *{self.codes_shape}); got {codes.shape}")
+        pixels = math.prod(self.code_space)
+        row, place = np.divmod(codes.index, pixels)
+        item, row = np.divmod(row, self.codes_shape[0])
+        group, m = np.divmod(row, self.n_filters)
+        p = np.ravel_multi_index(np.unravel_index(place, self.code_space), self.grid)
+        keys = (group * math.prod(self.grid) + p) * self.n_filters + m
+        images = np.zeros((codes.shape[0], self.channels * math.prod(self.grid)), codes.values.dtype)
+        for k, image in enumerate(images):
+            mine = np.flatnonzero(item == k)
+            mine = mine[np.argsort(keys[mine])]
+            self.sites.subtract(image, None, keys[mine], -codes.values[mine])
+        return self._cropped(images.reshape((-1, self.image_channels, *self.grid)))
+
     def adjoint(self, image: Array) -> Array:
         """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""
         _fits(image, self.output_shape, "image")
@@ -143,10 +183,11 @@ class Synthesis(LinearOperator):
 
     def image(self, spectrum: Array) -> Array:
         """Image (batch, C, *space) of a spectrum (rows, channels, *freq)."""
-        xp = namespace(spectrum)
-        full = fft.inverse(spectrum, self.grid, self.filters.real)
+        return self._cropped(fft.inverse(spectrum, self.grid, self.real))
+
+    def _cropped(self, full: Array) -> Array:
         box = tuple(slice(o, o + n) for o, n in zip(self.offset, self.space, strict=True))
-        return xp.reshape(full[(slice(None), slice(None), *box)], (-1, self.channels, *self.space))
+        return namespace(full).reshape(full[(slice(None), slice(None), *box)], (-1, self.channels, *self.space))
 
     def spectrum(self, image: Array) -> Array:
         """Spectrum (rows, channels, *freq) of an image placed on the grid; the adjoint of `image`."""

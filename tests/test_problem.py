@@ -97,7 +97,7 @@ def test_filters_are_not_rescaled():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "newton"}, "method must be 'auto', 'ista', 'fista' or 'admm'; got 'newton'"),
+        ({"method": "newton"}, "method must be 'auto', 'ista', 'fista', 'admm' or 'working-set'; got 'newton'"),
         ({"tol": -1}, "tol must be finite and not negative"),
         ({"tol": float("nan")}, "tol must be a number; got NaN"),
         ({"tol": "small"}, "tol must be a real number"),
@@ -153,19 +153,30 @@ def test_the_one_liner(rng):
 
 def test_too_large_for_memory(monkeypatch):
     """The sentence says how much is needed, how much is free, and what needs less."""
-    from cscopt import checks
+    from cscopt import FunctionOperator, checks
 
-    monkeypatch.setattr(checks, "free_memory", lambda like: 3 * 4 * 12 * 12 * 8 + 1)
+    def free(maps):
+        monkeypatch.setattr(checks, "free_memory", lambda like: int(maps * 4 * 12 * 12 * 8))
+
+    free(0.5)
     problem = CSCProblem(np.repeat(SIGNAL, 2, 0), FILTERS, 0.1)
-    monkeypatch.setattr(checks, "free_memory", lambda like: 5 * 4 * 12 * 12 * 8)
-    with pytest.raises(MemoryError, match=r"fista on codes of \(2, 4, 12, 12\) needs .* GiB are free; 'ista' needs"):
+    assert solve(problem, "working-set", max_iter=1).status == "max_iter"
+    with pytest.raises(MemoryError, match=r"dense codes needs .* GiB are free; use sparse_codes"):
+        solve(problem, "working-set", max_iter=1).codes  # noqa: B018
+    free(5)
+    with pytest.raises(MemoryError, match=r"fista on codes of \(2, 4, 12, 12\) needs .*'working-set' keeps no maps"):
         solve(problem, "fista")
     assert solve(problem, "ista", max_iter=1).status == "max_iter"
-    monkeypatch.setattr(checks, "free_memory", lambda like: 1000)
-    with pytest.raises(MemoryError, match=r"coding an image of 12×12 with 4 filters needs .* code it in tiles"):
-        CSCProblem(SIGNAL, FILTERS, 0.1)
-    with pytest.raises(MemoryError, match=r"in tiles"):
+    mirror = FunctionOperator(lambda x: x[..., ::-1], lambda x: x[..., ::-1], (1, 12, 12), (1, 12, 12), 1.0)
+    free(5)
+    problem = CSCProblem(np.repeat(SIGNAL, 2, 0), FILTERS, 0.1, forward=mirror)
+    with pytest.raises(MemoryError, match="'ista' needs"):
+        solve(problem, "fista")
+    free(0.1)
+    with pytest.raises(MemoryError, match="in tiles"):
         solve(problem, "ista")
+    with pytest.raises(MemoryError, match=r"transforming maps of 12×12 for 4 filters needs .*'working-set' needs no"):
+        CSCProblem(SIGNAL, FILTERS, 0.1).gradient(np.zeros((1, 4, 12, 12)))
 
 
 def test_mixed_devices():

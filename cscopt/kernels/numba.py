@@ -11,19 +11,17 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from cscopt import fft
-from cscopt.backend import get_threads
 from cscopt.kernels import pointwise
+from cscopt.kernels.pool import shared_out
 from cscopt.kernels.reference import FilterSpectrum, Levels, Sums
 
 _CHUNK = 1 << 15
 _SCRATCH = 8
-_pools: dict[int, ThreadPoolExecutor] = {}
 _idle: list[Any] = []
 _lock = threading.Lock()
 
@@ -141,7 +139,7 @@ def proximal(v: Any, levels: Levels, scale: Any) -> tuple[Any, Any]:
             )
         return []
 
-    _shared_out(work, v.shape[0] * v.shape[1])
+    shared_out(work, v.shape[0] * v.shape[1])
     return y, sums[..., 0].sum(axis=1)
 
 
@@ -175,7 +173,7 @@ def _run(filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any,
     """Pass every map through analysis (where `image` is given), `body`, synthesis (where `output`)."""
     passage = _Passage(filters, rows, dtype, body, image, output)
     started: set[int] = set()
-    for row, total in _shared_out(passage.share, rows * passage.chunks):
+    for row, total in shared_out(passage.share, rows * passage.chunks):
         if row in started:
             passage.out[row] += total
         else:
@@ -245,23 +243,6 @@ def _keep(array: Any) -> None:
         del _idle[:-_SCRATCH]
 
 
-def _shared_out(work: Callable[[int, int], list[Any]], total: int) -> list[Any]:
-    """Run `work` on contiguous shares of range(total), one a thread; results in order."""
-    threads = max(1, min(get_threads(), total))
-    bounds = [total * t // threads for t in range(threads + 1)]
-    if threads == 1:
-        return work(0, total)
-    pool = _pools.get(threads)
-    if pool is None:
-        pool = _pools.setdefault(threads, ThreadPoolExecutor(threads - 1, "cscopt"))
-    others = [pool.submit(work, bounds[t], bounds[t + 1]) for t in range(1, threads)]
-    try:
-        first = work(bounds[0], bounds[1])
-    finally:
-        results = [other.result() for other in others]
-    return first + [item for result in results for item in result]
-
-
 def _chunk(maps: int, pixels: int) -> int:
     """Maps handled together: small maps share the cost of a call."""
     wanted = max(1, min(maps, _CHUNK // pixels))
@@ -293,7 +274,6 @@ def _totals(sums: Any, names: tuple[str, ...]) -> Sums:
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
-    _pools.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -44,6 +44,14 @@ class Levels(NamedTuple):
         level = xp.reshape(self.level, tuple(self.level.shape) + (1,) * (ndim - 2))
         return level if self.weight is None else level * self.weight
 
+    def of_rows(self, rows: slice) -> Levels:
+        """Those of some rows."""
+        level, weight = self.level, self.weight
+        level = level[rows, ...] if level.shape[0] > 1 else level
+        if weight is not None and weight.shape[0] > 1:
+            weight = weight[rows, ...]
+        return Levels(level, weight, self.nonnegative)
+
 
 def soft_threshold(v: Array, threshold: Array | float, nonnegative: bool = False) -> Array:
     """Proximal map of t|x|: sign(v) max(|v| − t, 0); the modulus shrinks where v is complex.

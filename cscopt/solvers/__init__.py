@@ -3,12 +3,14 @@
 from cscopt.kernels.reference import admm_step, fista_step, ista_step, soft_threshold
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
+from cscopt.solvers.debias import debias
 from cscopt.solvers.driver import SOLVERS, solve
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.history import History
 from cscopt.solvers.ista import ISTA
 from cscopt.solvers.run import Iterate
 from cscopt.solvers.solution import Solution
+from cscopt.solvers.working_set import WorkingSet
 
 __all__ = [
     "ADMM",
@@ -19,7 +21,9 @@ __all__ = [
     "Iterate",
     "Solution",
     "Solver",
+    "WorkingSet",
     "admm_step",
+    "debias",
     "fista_step",
     "ista_step",
     "soft_threshold",

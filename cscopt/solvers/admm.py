@@ -87,7 +87,7 @@ class ADMM(Solver):
         rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else self._first_rho(problem))
         data = None
         if not problem.datafit.spectral:
-            data = fft.inverse(spectrum, problem.synthesis.grid, problem.synthesis.filters.real)
+            data = fft.inverse(spectrum, problem.synthesis.grid, problem.synthesis.real)
         return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem))
 
     def _first_rho(self, problem: CSCProblem) -> Array:
@@ -95,7 +95,7 @@ class ADMM(Solver):
         synthesis = problem.synthesis
         xp = namespace(problem.signal)
         norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
-        density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.filters.values.shape[1])
+        density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
         ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
         return 0.75 * density / ratio ** (1 / 3)
 
@@ -140,7 +140,7 @@ class ADMM(Solver):
         split = fit.prox(data, sigma)
         ahead = 2 * split - data
         correction = synthesis.solve_gram(fft.forward(ahead, synthesis.grid) - spectrum, rho / sigma)
-        shift = fft.inverse(correction, synthesis.grid, synthesis.filters.real)
+        shift = fft.inverse(correction, synthesis.grid, synthesis.real)
         image = ahead - per_item(rho / sigma, data.ndim) * shift
         return correction, data + self.relaxation * (image - split)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
-from cscopt.backend import Array, is_array, is_cupy, is_numpy, is_torch, namespace
+from cscopt.backend import Array, asarray_like, is_array, is_cupy, is_numpy, is_torch, namespace
 from cscopt.certificate import Certificate, certify_rows
+from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
 
 
@@ -23,10 +24,13 @@ class Solver:
     arrays: ClassVar[int]
     """Arrays of all maps that a solve holds at most at once, beside the spectra of the filters."""
 
+    sparse: ClassVar[bool] = False
+    """Whether states keep codes as a list of non-zeros."""
+
     def check(self, problem: CSCProblem) -> None:
         """Raise if the solver cannot serve this problem."""
 
-    def init(self, problem: CSCProblem, x0: Array | None = None) -> Any:
+    def init(self, problem: CSCProblem, x0: Any = None) -> Any:
         """First state, from zero codes or from x0 (batch, maps, *code space)."""
         raise TypeError(f"{type(self).__name__} does not define init")
 
@@ -44,16 +48,37 @@ class Solver:
 
     def certificate(self, problem: CSCProblem, state: Any) -> Certificate:
         """Certificate of a state, from scratch unless the solver knows a cheaper way."""
+        return self.certify(problem, state)
+
+    def certify(self, problem: CSCProblem, state: Any) -> Certificate:
+        """Certificate of a state from its codes alone."""
         return certify_rows(problem, self.rows(problem, state))
+
+    def codes(self, problem: CSCProblem, state: Any) -> Array:
+        r"""Codes of a state, (batch, maps, \*code space), an array of their own."""
+        return copy(problem.synthesis.crop(self.rows(problem, state)))
+
+    def sparse_codes(self, problem: CSCProblem, state: Any) -> SparseCodes:
+        """Codes of a state as a list of non-zeros."""
+        return SparseCodes.from_dense(self.codes(problem, state))
 
     def report(self, problem: CSCProblem, state: Any) -> dict[str, float]:
         """What the solver adds to a row of the history."""
         return {}
 
 
-def start(problem: CSCProblem, x0: Array | None) -> Array:
+def reconstruct(problem: CSCProblem, solver: Solver, state: Any) -> Array:
+    """Σ d_m * x_m of a state."""
+    if solver.sparse:
+        return problem.synthesis.apply_sparse(solver.sparse_codes(problem, state))
+    return problem.synthesis.apply(solver.codes(problem, state))
+
+
+def start(problem: CSCProblem, x0: Any) -> Array:
     """Starting codes on the grid: zero, or a copy of x0 (its positive part for non-negative codes)."""
     xp = namespace(problem.signal)
+    if isinstance(x0, SparseCodes):
+        x0 = asarray_like(x0.to_dense(), problem.signal, problem.code_dtype)
     if x0 is None:
         synthesis = problem.synthesis
         shape = (problem.batch * synthesis.groups, synthesis.n_filters, *synthesis.grid)
@@ -80,13 +105,15 @@ def copy(array: Array) -> Array:
 
 def copy_state(state: Any) -> Any:
     """A state that shares no array with the one given."""
-    return _map(copy, state)
+    return _map(lambda array: array if isinstance(array, tuple) else copy(array), state)
 
 
 def take_state(state: Any, items: Array, batch: int) -> Any:
     """The state of some items of a batch."""
 
-    def take(array: Array) -> Array:
+    def take(array: Any) -> Any:
+        if isinstance(array, tuple):
+            return tuple(array[int(i)] for i in items)
         xp, rows = namespace(array), array.shape[0] // batch
         index = xp.reshape(items[:, None] * rows + xp.arange(rows, device=array.device)[None, :], (-1,))
         return xp.take(array, index, axis=0)
@@ -97,7 +124,10 @@ def take_state(state: Any, items: Array, batch: int) -> Any:
 def join_states(states: list[Any], order: Array) -> Any:
     """One state from states of disjoint items; item i of the result is item order[i] of the joint list."""
 
-    def join(*arrays: Array) -> Array:
+    def join(*arrays: Any) -> Any:
+        if isinstance(arrays[0], tuple):
+            joined: tuple[Any, ...] = sum(arrays, ())
+            return tuple(joined[int(i)] for i in order)
         xp = namespace(*arrays)
         joint = xp.concat(list(arrays), axis=0)
         return take_state(joint, order, order.shape[0])
@@ -106,9 +136,9 @@ def join_states(states: list[Any], order: Array) -> Any:
 
 
 def _map(function: Any, *trees: Any) -> Any:
-    """Apply to all arrays of states of one kind; other fields come from the last state."""
+    """Apply to all arrays of states of one kind, and to tuples of one entry an item; the rest is the last state's."""
     first = trees[0]
-    if is_array(first):
+    if is_array(first) or isinstance(first, tuple):
         return function(*trees)
     if is_dataclass(first) and not isinstance(first, type):
         values = {f.name: _map(function, *(getattr(t, f.name) for t in trees)) for f in fields(first)}

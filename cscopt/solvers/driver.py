@@ -18,8 +18,9 @@ from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
 from cscopt.solvers.run import Iterate, Run
 from cscopt.solvers.solution import Solution
+from cscopt.solvers.working_set import WorkingSet
 
-SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM)}
+SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM, WorkingSet)}
 
 
 def solve(
@@ -41,13 +42,14 @@ def solve(
     Parameters
     ----------
     problem : CSCProblem
-    method : {"auto", "admm", "fista", "ista"} or Solver, default "auto"
-        "auto" is ADMM, or FISTA where there is a forward operator.
+    method : {"auto", "working-set", "admm", "fista", "ista"} or Solver, default "auto"
+        "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
+        FISTA where there is a forward operator; `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations.
     max_iter : int, default 1000
         Iterations of this call.
-    x0 : array, optional
+    x0 : array or SparseCodes, optional
         Codes to start from; zero if absent.
     state : object, optional
         State of an earlier solution of the same problem and solver, to go on from.
@@ -72,7 +74,7 @@ def solve(
     """
     if not isinstance(problem, CSCProblem):
         raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")
-    solver = _solver(method, problem)
+    solver, reason = _solver(method, problem)
     if not 0 <= checks.real_number(tol, "tol") < float("inf"):
         raise ValueError(f"tol must be finite and not negative; got {tol}")
     checks.count(max_iter, "max_iter")
@@ -97,21 +99,32 @@ def solve(
                 break
             run.step()
         run.finish(status)
-    return run.solution()
+    return run.solution(reason)
 
 
-def _solver(method: str | Solver, problem: CSCProblem) -> Solver:
+def _solver(method: str | Solver, problem: CSCProblem) -> tuple[Solver, str]:
     if isinstance(method, Solver):
-        return method
+        return method, "asked for"
     name = checks.choice(method, "method", ("auto", *SOLVERS))
-    return choose(problem) if name == "auto" else SOLVERS[name]()
+    return choose(problem) if name == "auto" else (SOLVERS[name](), "asked for")
 
 
 def _check_memory(problem: CSCProblem, solver: Solver) -> None:
     one = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
-    less = [name for name, cls in SOLVERS.items() if cls.arrays < solver.arrays]
-    instead = f"{less[0]!r} needs {SOLVERS[less[0]].arrays * one / 2**30:.1f} GiB" if less else "code it in tiles"
+    least = min((cls() for cls in SOLVERS.values() if _serves(cls(), problem)), key=lambda s: s.arrays)
+    instead = "code it in tiles"
+    if least.arrays < solver.arrays:
+        needs = f"needs {least.arrays * one / 2**30:.1f} GiB" if least.arrays else "keeps no maps"
+        instead = f"{least.name!r} {needs}"
     checks.memory(solver.arrays * one, problem.signal, f"{solver.name} on codes of {problem.codes_shape}", instead)
+
+
+def _serves(solver: Solver, problem: CSCProblem) -> bool:
+    try:
+        solver.check(problem)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _stops(callback: Callable[[Iterate], bool | None], run: Run, row: dict[str, float]) -> bool:

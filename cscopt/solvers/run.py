@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from cscopt.backend import Array, namespace, to_numpy
-from cscopt.certificate import Certificate, certify_rows, compare
+from cscopt.certificate import Certificate, compare
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, copy, copy_state, join_states, take_state
+from cscopt.solvers.base import Solver, copy_state, join_states, reconstruct, take_state
 from cscopt.solvers.history import History
 from cscopt.solvers.solution import STATUSES, Solution
 
@@ -32,7 +32,7 @@ class Iterate:
     @property
     def codes(self) -> Array:
         r"""Codes so far, (batch, maps, \*code space)."""
-        return self.run.codes()
+        return self.run.solver.codes(self.run.problem, self.run.joint_state())
 
     @property
     def state(self) -> Any:
@@ -42,7 +42,7 @@ class Iterate:
     @property
     def reconstruction(self) -> Array:
         """Σ d_m * x_m so far."""
-        return self.run.problem.synthesis.apply(self.codes)
+        return reconstruct(self.run.problem, self.run.solver, self.run.joint_state())
 
 
 class Run:
@@ -54,7 +54,7 @@ class Run:
         self.running = problem
         self.state = solver.init(problem, x0) if state is None else _checked(state, solver.init(problem, None))
         self.active = list(range(problem.batch))
-        self.done: list[tuple[list[int], Any, Array]] = []
+        self.done: list[tuple[list[int], Any]] = []
         self.objectives = np.zeros(problem.batch)
         self.gaps = np.full(problem.batch, np.inf)
         self.duals = np.full(problem.batch, -np.inf)
@@ -73,7 +73,7 @@ class Run:
         """Certify, record, and take out the items that are done."""
         report = self.solver.report(self.running, self.state)
         if count == 0:  # from scratch: no step has given a dual point yet
-            certificate = certify_rows(self.running, self.solver.rows(self.running, self.state))
+            certificate = self.solver.certify(self.running, self.state)
         else:
             certificate = self.solver.certificate(self.running, self.state)
         self._certify(certificate, self.active)
@@ -91,37 +91,23 @@ class Run:
     def finish(self, status: str) -> None:
         """Certify and put away whatever still runs."""
         if self.active:
-            rows = self.solver.rows(self.running, self.state)
-            self._certify(certify_rows(self.running, rows), self.active)
+            self._certify(self.solver.certify(self.running, self.state), self.active)
             late = self.tol > 0
             statuses = ["converged" if late and self.gaps[i] <= self.tol else status for i in self.active]
             self._put_away(list(range(len(self.active))), statuses)
 
-    def codes(self) -> Array:
-        """Copy of the codes of all items."""
-        parts = [codes for _, _, codes in self.done]
-        order = [i for items, _, _ in self.done for i in items]
-        if self.active:
-            parts.append(self._codes_of(self.running, self.state))
-            order += self.active
-        if len(parts) == 1:
-            return copy(parts[0])
-        xp = namespace(parts[0])
-        return xp.take(xp.concat(parts, axis=0), self._inverse(order), axis=0)
-
     def joint_state(self) -> Any:
         """The state of all items."""
-        states = [state for _, state, _ in self.done]
-        order = [i for items, _, _ in self.done for i in items]
+        states = [state for _, state in self.done]
+        order = [i for items, _ in self.done for i in items]
         if self.active:
             states.append(self.state)
             order += self.active
         return states[0] if len(states) == 1 else join_states(states, self._inverse(order))
 
-    def solution(self) -> Solution:
+    def solution(self, reason: str) -> Solution:
         """The answer, once every item is put away."""
         return Solution(
-            codes=self.codes() if len(self.done) > 1 else self.done[0][2],
             objective=float(self.objectives.sum()),
             gap=float(self.gaps.max()),
             status=max(self.statuses, key=STATUSES.index),
@@ -134,6 +120,7 @@ class Run:
             statuses=self.statuses,
             problem=self.problem,
             solver=self.solver,
+            reason=reason,
         )
 
     def _certify(self, certificate: Certificate, items: list[int]) -> None:
@@ -158,7 +145,7 @@ class Run:
             return
         problem, state = self._taken(candidates)
         items = [self.active[k] for k in candidates]
-        self._certify(certify_rows(problem, self.solver.rows(problem, state)), items)
+        self._certify(self.solver.certify(problem, state), items)
         good = {k: self.gaps[self.active[k]] <= self.tol for k in candidates}
         out = [k for k in candidates if good[k] or stuck[k]]
         if out:
@@ -183,17 +170,14 @@ class Run:
         items = [self.active[k] for k in positions]
         for item, status in zip(items, statuses, strict=True):
             self.statuses[item] = status
-        problem, state = self._taken(positions)
-        self.done.append((items, state, self._codes_of(problem, state)))
+        _, state = self._taken(positions)
+        self.done.append((items, state))
         rest = [k for k in range(len(self.active)) if k not in set(positions)]
         if rest:
             self.running, self.state = self._taken(rest)
         else:
             self.state = None
         self.active = [self.active[k] for k in rest]
-
-    def _codes_of(self, problem: CSCProblem, state: Any) -> Array:
-        return copy(problem.synthesis.crop(self.solver.rows(problem, state)))
 
     def _inverse(self, order: list[int]) -> Array:
         xp = namespace(self.problem.signal)

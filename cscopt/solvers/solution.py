@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cscopt.backend import Array, namespace
+from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver
+from cscopt.solvers.base import Solver, reconstruct
 from cscopt.solvers.history import History
 
 STATUSES = ("converged", "precision", "max_iter", "stopped")
@@ -24,6 +25,9 @@ class Solution:
     Attributes
     ----------
     codes : array, (batch, maps, \*code space)
+        Made when first asked for; a solver of sparse codes keeps `sparse_codes`.
+    sparse_codes : SparseCodes
+        The non-zeros alone, as NumPy arrays.
     objective : float
         Objective, summed over the batch.
     gap : float
@@ -40,9 +44,10 @@ class Solution:
     statuses : list of str
     problem : CSCProblem
     solver : Solver
+    reason : str
+        Why this solver.
     """
 
-    codes: Array
     objective: float
     gap: float
     status: str
@@ -55,20 +60,33 @@ class Solution:
     statuses: list[str]
     problem: CSCProblem
     solver: Solver
+    reason: str
+
+    @cached_property
+    def codes(self) -> Array:
+        r"""Codes, (batch, maps, \*code space)."""
+        return self.solver.codes(self.problem, self.state)
+
+    @cached_property
+    def sparse_codes(self) -> SparseCodes:
+        """Codes as a list of non-zeros (NumPy)."""
+        return self.solver.sparse_codes(self.problem, self.state)
 
     @cached_property
     def reconstruction(self) -> Array:
         r"""Σ_m d_m * x_m, (batch, channel, \*space); without A and W."""
-        return self.problem.synthesis.apply(self.codes)
+        return reconstruct(self.problem, self.solver, self.state)
 
     @property
     def nonzeros(self) -> int:
         """Number of non-zero coefficients."""
+        if self.solver.sparse:
+            return len(self.sparse_codes)
         xp = namespace(self.codes)
         return int(xp.sum(xp.astype(self.codes != 0, xp.int64)))
 
     def __repr__(self) -> str:
         return (
-            f"Solution({self.status}, objective={self.objective:.6g}, gap={self.gap:.2g}, "
+            f"Solution({self.solver.name}, {self.status}, objective={self.objective:.6g}, gap={self.gap:.2g}, "
             f"iterations={self.iterations}, seconds={self.seconds:.3g})"
         )

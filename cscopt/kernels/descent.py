@@ -1,0 +1,123 @@
+"""Coordinate descent on the coefficients of a sparse code, band by band, by a team of threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cscopt.kernels.atoms import add, correlation, inner
+from cscopt.kernels.lines import address_of
+from cscopt.kernels.scalars import compiled, is_given, part_of, shrink, size
+from cscopt.kernels.team import wait
+
+
+@compiled
+def descend(
+    member: Any,
+    team: Any,
+    barrier: Any,
+    reports: Any,
+    bands: Any,
+    colors: Any,
+    rounds: Any,
+    tolerance: Any,
+    momentum: Any,
+    image: Any,
+    image_before: Any,
+    values: Any,
+    values_before: Any,
+    places: Any,
+    atoms: Any,
+    curvature: Any,
+    level: Any,
+    nonnegative: Any,
+    weight: Any,
+    filters: Any,
+    extents: Any,
+    support: Any,
+    width: Any,
+) -> Any:
+    """Sweeps of coordinate descent with momentum, by one member of a team: z = x + β (x − x before), x⁺ = sweep(z).
+
+    image = W²(y − D x) is kept up to date. Band b holds the coefficients bands[b] ... bands[b + 1]; those of one colour
+    (b even, b odd) touch no common pixel, and are shared out. β follows Nesterov's rule up to `momentum`, from zero
+    again whenever the objective has risen. Ends after `rounds`, or when no gradient changes by more than
+    `tolerance` · λ. reports is (team, 2), for the members to tell each other; returns the rounds done.
+    """
+    mine = image.size * member // team, image.size * (member + 1) // team
+    my_codes = values.size * member // team, values.size * (member + 1) // team
+    clock, height = 1.0, np.inf
+    for r in range(rounds):
+        if r > 0:
+            reports[member, 0] = (
+                inner(image[mine[0] : mine[1]], image[mine[0] : mine[1]], part_of(weight, mine[0], mine[1])) / 2
+            )
+            for n in range(my_codes[0], my_codes[1]):
+                reports[member, 0] += level[n] * size(values[n], None)
+            wait(barrier, team)
+            total = reports[:, 0].sum()
+            clock = 1.0 if total > height else clock
+            height = total
+        later = (1 + np.sqrt(1 + 4 * clock * clock)) / 2
+        beta = filters.dtype.type(min((clock - 1) / later, momentum))
+        clock = later
+        _extrapolate(image[mine[0] : mine[1]], image_before[mine[0] : mine[1]], beta)
+        _extrapolate(values[my_codes[0] : my_codes[1]], values_before[my_codes[0] : my_codes[1]], beta)
+        wait(barrier, team)
+        largest = filters.dtype.type(0)
+        for color in range(colors):
+            count = (bands.size - 2 - color) // colors + 1
+            for k in range(count * member // team, count * (member + 1) // team):
+                b = color + k * colors
+                change = _sweep(
+                    bands[b], bands[b + 1], image, values, places, atoms, curvature, level, nonnegative, weight,
+                    filters, extents, support, width,
+                )  # fmt: skip
+                largest = max(largest, change)
+            wait(barrier, team)
+        reports[member, 1] = largest
+        wait(barrier, team)
+        if reports[:, 1].max() < tolerance:
+            return r + 1
+    return rounds
+
+
+@compiled
+def _sweep(
+    begin: Any,
+    end: Any,
+    image: Any,
+    values: Any,
+    places: Any,
+    atoms: Any,
+    curvature: Any,
+    level: Any,
+    nonnegative: Any,
+    weight: Any,
+    filters: Any,
+    extents: Any,
+    support: Any,
+    width: Any,
+) -> Any:
+    """Set each of some coefficients to S_λ(h z + ⟨d, image⟩)/h, h = ‖W d‖²; the largest |x⁺ − z| h/λ."""
+    largest, zero, one = filters.dtype.type(0), image.dtype.type(0), filters.dtype.type(1)
+    pixels, taps, weights = address_of(image), address_of(filters), address_of(weight)
+    for n in range(begin, end):
+        first, q, h, old = atoms[n], places[n], curvature[n], values[n]
+        ascent = correlation(taps, first, pixels, q, extents, support, width, zero, one)
+        new = shrink(h * old + ascent, level[n], nonnegative) / h
+        if new != old:
+            values[n] = new
+            add(old - new, taps, first, pixels, q, extents, support, width, one, weights, is_given(weight))
+            largest = max(largest, size(new - old, None) * h / level[n])
+    return largest
+
+
+@compiled
+def _extrapolate(now: Any, before: Any, beta: Any) -> None:
+    """now, before = now + β (now − before), now."""
+    for i in range(now.size):
+        value = now[i]
+        now[i] = value + beta * (value - before[i])
+        before[i] = value

@@ -1,0 +1,105 @@
+"""A team of threads in compiled code: they start once, and then wait for each other at barriers in a microsecond."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cscopt.backend import get_threads
+from cscopt.kernels.scalars import compiled
+
+_SPINS = 1000
+_teams: dict[int, ThreadPoolExecutor] = {}
+_lock = threading.Lock()
+
+
+def together(work: Callable[[int, int, Any], Any], most: int) -> list[Any]:
+    """Call `work(member, size, barrier)` in `size` threads at once, at most one a thread and `most`.
+
+    The barrier is what compiled code gives to `wait`. Only one team works at a time: a member that
+    waited for a thread that another team holds would wait for ever.
+    """
+    size = max(1, min(get_threads(), most))
+    barrier = np.zeros(1, np.int64)
+    if size == 1:
+        return [work(0, 1, barrier)]
+    with _lock:
+        pool = _teams.get(size)
+        if pool is None:
+            pool = _teams.setdefault(size, _started(size - 1))
+        others = [pool.submit(work, member, size, barrier) for member in range(1, size)]
+        first = work(0, size, barrier)
+        return [first, *(other.result() for other in others)]
+
+
+def _started(count: int) -> ThreadPoolExecutor:
+    """A pool whose threads all exist, so that none can be missing when a team waits for it."""
+    pool = ThreadPoolExecutor(count, "cscopt-team")
+    meeting = threading.Barrier(count + 1)
+    for _ in range(count):
+        pool.submit(meeting.wait)
+    meeting.wait()
+    return pool
+
+
+@compiled
+def wait(barrier: Any, size: Any) -> None:
+    """Return when all `size` members are here. What they wrote before is seen by all after."""
+    if size == 1:
+        return
+    target = (_arrive(barrier) // size + 1) * size
+    spins = 0
+    while _arrived(barrier) < target:
+        spins += 1
+        if spins > _SPINS:  # somebody else needs the processor
+            _give_way()
+
+
+@intrinsic
+def _arrive(context: Any, barrier: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.atomic_rmw("add", _first(context, builder, signature, arguments), ir.IntType(64)(1), "seq_cst")
+
+    return types.int64(barrier), codegen
+
+
+@intrinsic
+def _arrived(context: Any, barrier: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load_atomic(_first(context, builder, signature, arguments), "seq_cst", 8)
+
+    return types.int64(barrier), codegen
+
+
+@intrinsic
+def _give_way(context: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if os.name == "posix":
+            kind = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    return context.make_array(signature.args[0])(context, builder, arguments[0]).data
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _teams.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

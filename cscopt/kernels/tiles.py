@@ -1,0 +1,152 @@
+"""Correlation of an image with all filters, tile by tile (overlap-save), without keeping a map.
+
+A pass holds a few maps of one tile in each thread, whatever the size of the image, and no length of the image is
+transformed, however awkward.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cscopt import fft
+from cscopt.kernels import cells, pointwise
+from cscopt.kernels.pool import shared_out
+from cscopt.kernels.reference import Levels
+from cscopt.kernels.sites import three
+
+_LARGEST = 1 << 16
+_CHUNK = 1 << 15
+
+
+class Axis(NamedTuple):
+    """How an axis is cut: `length` of a transform, `step` from one tile to the next."""
+
+    length: int
+    step: int
+
+
+class Correlator:
+    r"""Filters ready to be correlated with images on a circular grid.
+
+    Parameters
+    ----------
+    filters : ndarray, (maps, channels, \*support)
+        Real.
+    grid : tuple of int
+    dtype : dtype
+        Of images and codes, real or complex.
+    cell : int, default 2
+        Side of the cells of which `pick` proposes one coefficient each.
+    """
+
+    def __init__(self, filters: Any, grid: tuple[int, ...], dtype: Any, cell: int = 2) -> None:
+        self.grid, self.dtype, self.cell = grid, np.dtype(dtype), cell
+        self.axes = _cut(grid, filters.shape[2:], cell)
+        self.tile = tuple(axis.length for axis in self.axes)
+        values = fft.forward(np.asarray(filters, self.dtype), self.tile)
+        self.bank = values.reshape((*values.shape[:2], -1))
+        self.extents = three(grid)
+        self.origins = list(itertools.product(*(range(0, n, a.step) for n, a in zip(grid, self.axes, strict=True))))
+        maps = len(filters)
+        wanted = max(1, min(maps, _CHUNK // math.prod(self.tile)))
+        self.count = max(k for k in range(1, wanted + 1) if maps % k == 0)
+        self.chunks = maps // self.count
+
+    def worst(self, image: Any, levels: Levels) -> float:
+        """max |⟨d_m(· − p), image⟩| / Λ (its positive part if codes are) over an image (groups, channels, *grid)."""
+        return self.pick(image, levels, math.inf)[0]
+
+    def pick(self, image: Any, levels: Levels, threshold: float) -> tuple[float, Any]:
+        """`worst`, and of each cell the coefficient that comes first by |⟨d, image⟩| / Λ, if that exceeds `threshold`.
+
+        Coefficients are (group · pixels + p) · maps + m.
+        """
+        n_cells = len(image) * math.prod(-(-n // self._cell(n)) for n in self.extents) if threshold < math.inf else 0
+        images = np.ascontiguousarray(image, self.dtype).reshape((*image.shape[:2], *self.extents))
+        found = shared_out(
+            lambda begin, end: [self._share(images, levels, threshold, n_cells, begin, end)],
+            len(images) * len(self.origins) * self.chunks,
+        )
+        best, index, worst = found[0]
+        for other, place, high in found[1:]:
+            worst = max(worst, high)
+            better = (other > best) | ((other == best) & (place < index))
+            best, index = np.where(better, other, best), np.where(better, place, index)
+        return float(worst), index[best > 0]
+
+    def _share(self, images: Any, levels: Levels, threshold: float, n_cells: int, begin: int, end: int) -> Any:
+        real = self.bank.real.dtype
+        best, index = np.zeros(n_cells, real), np.zeros(n_cells, np.int64)
+        worst = np.zeros(1)
+        scale = real.type(1 / math.prod(self.tile))
+        level = np.ascontiguousarray(levels.level, real)
+        weight = None if levels.weight is None else levels.weight.reshape((*levels.weight.shape[:2], *self.extents))
+        per_axis = tuple(self._cell(n) for n in self.extents)
+        with fft.workspace(self.count, self.tile, self.dtype) as space:
+            for group, origin, first, source in self._pieces(images, begin, end):
+                pointwise.spread(self.bank[first : first + self.count], source, space.spectrum.reshape(self.count, -1))
+                space.inverse()
+                here = None if weight is None else weight[group % len(weight)]
+                if here is not None and len(here) > 1:
+                    here = here[first : first + self.count]
+                cells.pick(
+                    space.signal.reshape((self.count, *three(self.tile))),
+                    origin, self._valid(origin), group, first, len(self.bank),
+                    level[group % len(level), first : first + self.count], here, scale, real.type(threshold),
+                    True if levels.nonnegative else None, per_axis, self.extents, best, index, worst,
+                )  # fmt: skip
+        return best, index, worst[0]
+
+    def _pieces(self, images: Any, begin: int, end: int) -> Iterator[tuple[int, tuple[int, ...], int, Any]]:
+        """Group, origin, first map, and spectrum of the tile, for a range of all pieces."""
+        last = None
+        with fft.workspace(images.shape[1], self.tile, self.dtype) as space:
+            for piece in range(begin, end):
+                tile, chunk = divmod(piece, self.chunks)
+                group, place = divmod(tile, len(self.origins))
+                origin = three(self.origins[place], 0)
+                if tile != last:
+                    cells.cut(images[group], origin, space.signal.reshape((-1, *three(self.tile))))
+                    space.forward()
+                    last = tile
+                yield group, origin, chunk * self.count, space.spectrum.reshape((images.shape[1], -1))
+
+    def _valid(self, origin: tuple[int, ...]) -> tuple[int, ...]:
+        steps = three(tuple(axis.step for axis in self.axes))
+        return tuple(min(s, n - o) for s, n, o in zip(steps, self.extents, origin, strict=True))
+
+    def _cell(self, n: int) -> int:
+        return min(self.cell, n)
+
+
+def _cut(grid: tuple[int, ...], support: tuple[int, ...], cell: int) -> tuple[Axis, ...]:
+    """The cheapest tiles that fit the cache: few transformed pixels for those that are kept."""
+    best, choice = math.inf, None
+    for axes in itertools.product(*(_cuts(n, k, cell) for n, k in zip(grid, support, strict=True))):
+        pixels = math.prod(axis.length for axis in axes)
+        tiles = math.prod(-(-n // axis.step) for n, axis in zip(grid, axes, strict=True))
+        cost = tiles * pixels * (math.log2(pixels) + 8) * max(1.0, pixels / _LARGEST)
+        if cost < best:
+            best, choice = cost, axes
+    assert choice is not None
+    return choice
+
+
+def _cuts(n: int, k: int, cell: int) -> list[Axis]:
+    """Tiles worth a thought for an axis: whole, or ever longer ones that transform fewer pixels in all."""
+    found, least, length = [], math.inf, fft.fast_length(max(k + cell - 1, 2))
+    while length <= fft.fast_length(n + k - 1):
+        step = (length - k + 1) // cell * cell
+        total = -(-n // step) * length
+        if total < least:
+            found.append(Axis(length, min(step, n)))
+            least = total
+        length = fft.fast_length(length + 1)
+    if fft.fast_length(n) == n:
+        found.append(Axis(n, n))
+    return found

@@ -1,0 +1,127 @@
+"""One item of a problem as a list of active coefficients: its residual, its certificate, and descent on the list."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cscopt.certificate import dual_value
+from cscopt.kernels import atoms
+from cscopt.kernels.descent import descend
+from cscopt.kernels.team import together
+from cscopt.problem import CSCProblem
+
+_MOMENTUM = 0.8
+
+
+@dataclass(frozen=True)
+class ActiveSet:
+    """Coefficients of one item by sorted key (see `Sites`), and the keys proposed for the next iteration.
+
+    Arrays are never changed in place, so that states may share them.
+    """
+
+    keys: Any
+    values: Any
+    proposed: Any
+
+
+class Look(NamedTuple):
+    """What one pass over all filters tells of an active set."""
+
+    objective: float
+    dual: float
+    violation: float
+
+
+class Item:
+    """One item of a problem on the grid.
+
+    Attributes
+    ----------
+    target : ndarray, (groups · channels · pixels,)
+        W² y.
+    weight : ndarray or None
+        W², where it is not one at every atom.
+    unseen : float
+        ‖W Im y‖² where codes are real and the signal is not.
+    """
+
+    def __init__(self, problem: CSCProblem, item: int) -> None:
+        synthesis, fit = problem.synthesis, problem.datafit
+        self.sites, self.correlator = synthesis.sites, synthesis.correlator
+        weight, target = fit.on_grid
+        groups, dtype = synthesis.groups, problem.code_dtype
+        rows = slice(item * groups, (item + 1) * groups)
+        self.shape = target[rows].shape
+        self.target = np.ascontiguousarray(target[rows], dtype).reshape(-1)
+        self.weight = None
+        if problem.mask is not None or synthesis.boundary == "none":
+            self.weight = np.ascontiguousarray(weight[rows]).reshape(-1)
+        self.levels = problem.levels.of_rows(rows)
+        self.unseen = 0.0
+        if synthesis.real and np.iscomplexobj(problem.signal):
+            seen = atoms.inner(self.target, self.target, self.weight)
+            self.unseen = max(0.0, float(fit.energy[item]) - seen)
+
+    def residual(self, active: ActiveSet) -> Any:
+        """W²(y − D x), flat."""
+        image = self.target.copy()
+        self.sites.subtract(image, self.weight, active.keys, active.values)
+        return image
+
+    def lam(self, keys: Any) -> Any:
+        """Λ of coefficients."""
+        q, m = np.divmod(keys, self.sites.maps)
+        group, p = np.divmod(q, self.sites.pixels)
+        lam = self.levels.level[group, m]
+        if self.levels.weight is None:
+            return lam
+        weight = self.levels.weight.reshape((*self.levels.weight.shape[:2], -1))
+        return lam * weight[group % len(weight), m % weight.shape[1], p]
+
+    def look(self, active: ActiveSet, residual: Any, threshold: float) -> tuple[Look, ActiveSet]:
+        """Objective, dual value and largest violation, and the set with what it proposes to add."""
+        violation, proposed = self.correlator.pick(residual.reshape(self.shape), self.levels, threshold)
+        norm_sq = atoms.inner(residual, residual, self.weight) + self.unseen
+        overlap = atoms.inner(self.target, residual, self.weight) + self.unseen
+        objective = norm_sq / 2 + float(np.sum(self.lam(active.keys) * np.abs(active.values), dtype=np.float64))
+        dual = float(dual_value(np.float64(norm_sq), np.float64(overlap), np.float64(violation)))
+        return Look(objective, dual, violation), ActiveSet(active.keys, active.values, np.sort(proposed))
+
+    def descend(self, active: ActiveSet, residual: Any, rounds: int, tolerance: float) -> tuple[ActiveSet, int]:
+        """Coordinate descent on the set and what was proposed; `residual` is used up. Zeros are dropped."""
+        keys, values = _union(active)
+        q, m = np.divmod(keys, self.sites.maps)
+        bands, places, first = self.sites.bands(q), self.sites.places(q), m * self.sites.taps
+        curvature = self.sites.curvatures(self.weight, keys)
+        curvature = np.maximum(curvature, np.finfo(curvature.dtype).tiny)
+        level = self.lam(keys)
+        before, values_before = residual.copy(), values.copy()
+        most = max(1, (len(bands) - 1) // self.sites.colors)
+        reports = np.zeros((most, 2))
+
+        def work(member: int, team: int, barrier: Any) -> int:
+            return int(
+                descend(
+                    member, team, barrier, reports[:team], bands, self.sites.colors, rounds, tolerance, _MOMENTUM,
+                    residual, before, values, values_before, places, first, curvature, level,
+                    True if self.levels.nonnegative else None, self.weight, self.sites.filters, *self.sites.shape,
+                )
+            )  # fmt: skip
+
+        done = together(work, most)[0] if len(keys) else 0
+        kept = values != 0
+        return ActiveSet(keys[kept], values[kept], active.proposed[:0]), done
+
+
+def _union(active: ActiveSet) -> tuple[Any, Any]:
+    """Sorted keys of the set and of what was proposed, with values (zero where new)."""
+    where = np.searchsorted(active.keys, active.proposed)
+    known = np.zeros(len(where), dtype=bool)
+    inside = where < len(active.keys)
+    known[inside] = active.keys[where[inside]] == active.proposed[inside]
+    new, at = active.proposed[~known], where[~known]
+    return np.insert(active.keys, at, new), np.insert(active.values, at, 0)

@@ -1,0 +1,254 @@
+"""The working set: the optimum of every L1 problem it serves, its certificate, its sparse codes, and its kernels."""
+
+import itertools
+import math
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from cscopt import (
+    L1,
+    ConvDictionary,
+    CSCProblem,
+    FunctionOperator,
+    SparseCodes,
+    certify,
+    debias,
+    set_threads,
+    solve,
+)
+from cscopt.kernels import Levels, reference
+from cscopt.kernels.sites import Sites
+from cscopt.kernels.tiles import Correlator
+from cscopt.synthesis import Synthesis
+
+CASES = {
+    "plain": {},
+    "float32": {"dtype": "float32"},
+    "zero": {"boundary": "zero"},
+    "none": {"boundary": "none"},
+    "mask": {"mask": True},
+    "mask, none": {"mask": True, "boundary": "none"},
+    "non-negative": {"nonnegative": True},
+    "λ a filter": {"lam": "filter"},
+    "λ map": {"lam": "map"},
+    "λ map an item, none": {"lam": "item", "boundary": "none"},
+    "colour filters": {"shape": (2, 3, 21, 19), "filters": (5, 3, 4, 3)},
+    "grey filters on colour": {"shape": (2, 3, 21, 19), "mask": True},
+    "1-D": {"shape": (2, 1, 301), "filters": (4, 1, 9)},
+    "1-D, long atoms": {"shape": (1, 1, 301), "filters": (3, 1, 70)},
+    "3-D": {"shape": (1, 1, 11, 12, 9), "filters": (3, 1, 3, 2, 4)},
+    "support as large as the image": {"shape": (1, 1, 5, 6), "filters": (3, 1, 5, 6)},
+    "one pixel": {"filters": (3, 1, 1, 1)},
+    "complex": {"dtype": "complex128"},
+    "complex, mask": {"dtype": "complex128", "mask": True, "boundary": "none"},
+    "complex data, real codes": {"dtype": "complex128", "real_codes": True, "nonnegative": True},
+}
+
+
+def make(rng, shape=(2, 1, 41, 37), filters=(5, 1, 4, 3), share=0.1, lam="number", dtype="float64", **options):
+    """A random problem with λ a share of λ_max."""
+    signal = rng.standard_normal(shape).astype(dtype)
+    if np.dtype(dtype).kind == "c":
+        signal = signal + 1j * rng.standard_normal(shape)
+    bank = rng.standard_normal(filters).astype(np.empty(0, dtype).real.dtype)
+    nonnegative = options.pop("nonnegative", False)
+    if options.pop("mask", False):
+        options["mask"] = (rng.random(shape) > 0.3) * rng.uniform(0.5, 1.5, shape)
+    top = CSCProblem(signal, bank, L1(1.0, nonnegative), **options)
+    level = share * top.lambda_max
+    shapes = {"number": (), "filter": (len(bank),), "map": top.codes_shape[1:], "item": top.codes_shape}
+    return CSCProblem(signal, bank, L1(level * rng.uniform(0.5, 2, shapes[lam]), nonnegative), **options)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_finds_the_optimum(rng, case):
+    """Its objective and FISTA's differ by less than their certificates, and the certificate is that of the codes."""
+    problem = make(rng, **CASES[case])
+    tol = 1e-4 if problem.real == np.float32 else 1e-9
+    sol = solve(problem, "working-set", tol=tol, max_iter=3000)
+    assert sol.status == "converged"
+    assert sol.codes.shape == problem.codes_shape
+    assert sol.codes.dtype == problem.code_dtype
+    other = solve(problem, "fista", tol=tol, max_iter=30000)
+    np.testing.assert_allclose(sol.objectives, other.objectives, rtol=2 * tol)
+    checked = certify(problem, sol.codes)
+    np.testing.assert_allclose(checked.objective, sol.objectives, rtol=1e-5 if tol > 1e-8 else 1e-11)
+    assert (checked.gap <= 100 * tol).all()
+    np.testing.assert_allclose(sol.reconstruction, problem.synthesis.apply(sol.codes), rtol=1e-4, atol=1e-5)
+
+
+def test_the_gap_bounds_the_error(rng):
+    problem = make(rng, share=0.02)
+    best = solve(problem, "working-set", tol=1e-11, max_iter=5000).objective
+    for tol in (1e-1, 1e-2, 1e-4):
+        sol = solve(problem, "working-set", tol=tol)
+        assert 0 <= sol.objective - best <= sol.gap * sol.objective
+
+
+def test_sparse_codes(rng, tmp_path):
+    for case in ("plain", "grey filters on colour", "none", "zero", "1-D"):
+        problem = make(rng, **CASES[case])
+        sol = solve(problem, "working-set", tol=1e-3)
+        sparse = sol.sparse_codes
+        assert len(sparse) == sol.nonzeros == np.count_nonzero(sol.codes) > 0
+        np.testing.assert_array_equal(sparse.to_dense(), sol.codes)
+        np.testing.assert_allclose(
+            sparse.synthesize(problem.dictionary, problem.boundary),
+            problem.dictionary.synthesize(sol.codes, problem.boundary),
+            atol=1e-12,
+        )
+        sparse.save(tmp_path / "codes.safetensors")
+        again = solve(problem, "working-set", tol=1e-3, x0=SparseCodes.load(tmp_path / "codes.safetensors"))
+        assert again.iterations == 0
+        dense = solve(problem, "admm", tol=1e-3)
+        np.testing.assert_array_equal(dense.sparse_codes.to_dense(), dense.codes)
+        assert solve(problem, "fista", tol=2e-3, x0=sparse).iterations == 0
+    with pytest.raises(ValueError, match="codes must have shape"):
+        solve(make(rng), "working-set", x0=sparse)
+
+
+@pytest.mark.parametrize("case", ["plain", "mask, none", "grey filters on colour", "complex"])
+def test_debiasing_is_least_squares_on_the_support(rng, case):
+    """The gradient of the data term vanishes on the support, and the support is the solution's."""
+    problem = make(rng, **CASES[case])
+    sol = solve(problem, "working-set", tol=1e-3)
+    found = debias(sol, tol=1e-10)
+    np.testing.assert_array_equal(found.index, sol.sparse_codes.index)
+    gradient = problem.gradient(found.to_dense())
+    assert np.abs(gradient.reshape(-1)[found.index]).max() < 1e-8 * problem.lambda_max
+    admm = solve(problem, "admm", tol=1e-3)
+    assert len(debias(admm)) == admm.nonzeros
+
+
+def test_what_it_cannot_serve(rng):
+    mirror = FunctionOperator(lambda x: x[..., ::-1], lambda x: x[..., ::-1], (1, 12, 12), (1, 12, 12), 1.0)
+    signal, bank = rng.standard_normal((1, 1, 12, 12)), rng.standard_normal((3, 1, 3, 3))
+    with pytest.raises(ValueError, match="working-set cannot serve a problem with forward=; use 'fista' or 'ista'"):
+        solve(CSCProblem(signal, bank, 0.1, forward=mirror), "working-set")
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="working-set serves NumPy arrays only; use 'admm', 'fista' or 'ista'"):
+        solve(CSCProblem(torch.from_numpy(signal), torch.from_numpy(bank), 0.1), "working-set")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_same_threads_give_the_same_answer(rng, threads):
+    problem = make(rng, shape=(1, 1, 150, 40), share=0.02)
+    set_threads(threads)
+    try:
+        first, second = (solve(problem, "working-set", tol=1e-6) for _ in range(2))
+    finally:
+        set_threads(None)
+    np.testing.assert_array_equal(first.codes, second.codes)
+    assert first.objective == pytest.approx(solve(problem, "working-set", tol=1e-6).objective, rel=2e-6)
+
+
+def test_many_at_once(rng):
+    """Solves in several threads of a program do not wait for each other for ever, nor mix."""
+    problems = [make(rng, shape=(1, 1, 120, 40)) for _ in range(4)]
+    alone = [solve(p, "working-set", tol=1e-6).codes for p in problems]
+    found = [None] * len(problems)
+
+    def work(k):
+        found[k] = solve(problems[k], "working-set", tol=1e-6).codes
+
+    set_threads(3)
+    try:
+        threads = [threading.Thread(target=work, args=(k,)) for k in range(len(problems))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(120)
+            assert not thread.is_alive()
+    finally:
+        set_threads(None)
+    for a, b in zip(found, alone, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_it_keeps_no_array_of_the_maps_size():
+    """1200², 64 filters: maps of 369 MB each; the solve stays below half of one."""
+    script = """
+import resource, numpy as np
+from cscopt import CSCProblem, solve
+rng = np.random.default_rng(0)
+bank = rng.standard_normal((64, 1, 8, 8)).astype("float32")
+small = CSCProblem(rng.standard_normal((1, 1, 64, 64)).astype("float32"), bank, 36.0)
+solve(small, "working-set", max_iter=2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+problem = CSCProblem(rng.standard_normal((1, 1, 1200, 1200)).astype("float32"), bank, 36.0)
+sol = solve(problem, "working-set", tol=1e-2)
+assert sol.status == "converged" and sol.nonzeros, sol
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.5 * 1200**2 * 64 * 4 / 2**20
+
+
+GRIDS = [((64, 64), (8, 8)), ((47, 61), (5, 6)), ((201,), (9,)), ((13, 11, 17), (3, 4, 5)), ((300, 270), (12, 12))]
+GRIDS += [((5, 6), (5, 6)), ((3000,), (300,))]
+
+
+@pytest.mark.parametrize("nonnegative", [False, True])
+@pytest.mark.parametrize("weight", ["none", "shared", "maps"])
+@pytest.mark.parametrize(("grid", "support"), GRIDS, ids=str)
+def test_picks_of_tiles(rng, grid, support, weight, nonnegative):
+    """The largest of all maps, and of each cell, are those of the whole correlation."""
+    for groups, channels in ((1, 1), (2, 1), (1, 3)):
+        bank = rng.standard_normal((6, channels, *support))
+        image = rng.standard_normal((groups, channels, *grid))
+        level = rng.uniform(0.5, 1, (groups, 6))
+        shape = {"none": None, "shared": (1, 1, *grid), "maps": (1, 6, *grid)}[weight]
+        levels = Levels(level, None if shape is None else rng.uniform(0.5, 2, shape), nonnegative)
+        synthesis = Synthesis(bank, grid, "circular", max(groups, channels))
+        maps = reference.analyze(synthesis.spectrum(image.reshape((1, -1, *grid))), synthesis.filters)
+        size = (maps if nonnegative else np.abs(maps)) / levels.full().reshape(
+            (groups, 6, *([1] * len(grid) if shape is None else grid))
+        )
+        for cell in (1, 3):
+            correlator = Correlator(bank, grid, np.float64, cell)
+            worst, found = correlator.pick(image, levels, 4.0)
+            assert worst == pytest.approx(max(size.max(), 0), rel=1e-10)
+            assert worst == correlator.worst(image, levels)
+            assert sorted(found) == sorted(best_of_cells(size, grid, cell, 4.0))
+
+
+def best_of_cells(size, grid, cell, threshold):
+    """Keys of the largest entry of each cell by brute force."""
+    for group, corner in itertools.product(range(len(size)), itertools.product(*(range(0, n, cell) for n in grid))):
+        box = tuple(slice(c, c + cell) for c in corner)
+        part = size[(group, slice(None), *box)]
+        if part.max() > threshold:
+            m, *p = np.unravel_index(part.argmax(), part.shape)
+            place = np.ravel_multi_index(tuple(a + c for a, c in zip(p, corner, strict=True)), grid)
+            yield (group * math.prod(grid) + place) * len(part) + m
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
+@pytest.mark.parametrize(("grid", "support"), GRIDS, ids=str)
+def test_atoms_one_by_one(rng, grid, support, dtype):
+    """D x, W² D x, and Dᴴ y at the non-zeros, against convolution; atoms that wrap around included."""
+    tol = 1e-10 if dtype == "float64" else 2e-4
+    for groups, channels in ((1, 1), (2, 1), (1, 3)):
+        real = np.empty(0, dtype).real.dtype
+        bank = rng.standard_normal((6, channels, *support)).astype(real)
+        codes = rng.standard_normal((1, groups * 6, *grid)) * (rng.random((1, groups * 6, *grid)) < 0.1)
+        synthesis = Synthesis(bank, grid, "circular", max(groups, channels), np.zeros(1, dtype))
+        sparse = SparseCodes.from_dense(codes.astype(dtype))
+        np.testing.assert_allclose(synthesis.apply_sparse(sparse), synthesis.apply(codes.astype(dtype)), atol=tol * 20)
+        sites = Sites(bank, grid, groups)
+        place, m = np.nonzero(codes.reshape((groups, 6, -1)).transpose(0, 2, 1).reshape((-1, 6)))
+        keys = place * 6 + m
+        image = rng.standard_normal((1, max(groups, channels), *grid)).astype(dtype)
+        wanted = synthesis.adjoint(image).reshape((groups, 6, -1)).transpose(0, 2, 1).reshape((-1, 6))[place, m]
+        np.testing.assert_allclose(sites.correlations(image.reshape(-1), keys), wanted, atol=tol * 20)
+        weight = rng.uniform(0, 1, image.size).astype(real)
+        squares = ConvDictionary(bank**2).operator(grid, channels=max(groups, channels))
+        wanted = squares.adjoint(weight.reshape(image.shape)).reshape((groups, 6, -1)).transpose(0, 2, 1)
+        np.testing.assert_allclose(
+            sites.curvatures(weight, keys), wanted.reshape((-1, 6))[place, m], atol=2e-3 if tol > 1e-9 else 1e-10
+        )
