@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cscopt import checks, fft, kernels
-from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
+from cscopt.backend import Array, asarray_like, is_array, is_complex, is_torch, namespace, real_dtype
 from cscopt.kernels import FilterSpectrum
 from cscopt.linop import LinearOperator
 
@@ -68,6 +68,8 @@ class Synthesis(LinearOperator):
         self._taps, self._like = asarray_like(filters, like, real_dtype(like)), like[:0, ...]
         self.codes_shape = (self.groups * self.n_filters, *self.code_space)
         super().__init__(self.codes_shape, (channels, *space))
+        if is_torch(like):
+            _ = self.filters  # now: a first use under no_grad or checkpoint would keep them without their gradient
 
     @classmethod
     def of_codes(cls, filters: Array, codes: Array, boundary: str) -> Synthesis:
