@@ -20,7 +20,7 @@ from learned.data.images import luma, read_folder
 WHEELS = (
     "array-api-compat", "jsonargparse", "docstring-parser", "typeshed-client", "importlib-resources", "safetensors",
     "pyfftw", "platformdirs", "pooch", "tensorboard", "absl-py", "protobuf", "werkzeug", "markdown", "grpcio",
-    "tensorboard-data-server", "lightning", "lightning-utilities", "torchmetrics",
+    "tensorboard-data-server", "lightning", "lightning-utilities", "torchmetrics", "sporco",
 )  # fmt: skip
 
 

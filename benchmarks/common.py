@@ -12,8 +12,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import cscopt
-from cscopt import fft
+from cscopt import ConvDictionary, CSCProblem, datasets, fft, lowpass
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # so that `learned` is the package, not the benchmark of that name
@@ -36,6 +38,31 @@ def alternate(contenders: Mapping[str, Callable[[], Any]], rounds: int, burst: i
                 if k:
                     samples[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def first_below(values: Any, seconds: Any, goal: float) -> float:
+    """Seconds at the first value at most the goal; infinity if there is none."""
+    return next((s for v, s in zip(values, seconds, strict=True) if v <= goal), float("inf"))
+
+
+def camera_problem(side: int, name: str, lam: float, dtype: Any = np.float32) -> CSCProblem:
+    """A top-left crop of scikit-image's camera without its low-pass part, and one of SPORCO's dictionaries."""
+    from sporco.util import convdicts
+
+    high = lowpass.split(datasets.picture("camera").astype(dtype)[None, None])[1][..., :side, :side]
+    bank = ConvDictionary.from_sporco(convdicts()[name].astype(dtype)).normalized()
+    return CSCProblem(np.ascontiguousarray(high), bank, lam)
+
+
+def stepper(problem: CSCProblem, solver: Any) -> Callable[[], None]:
+    """One iteration a call."""
+    state = solver.init(problem)
+
+    def step() -> None:
+        nonlocal state
+        state = solver.step(problem, state)
+
+    return step
 
 
 def machine() -> dict[str, Any]:

@@ -10,38 +10,16 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from common import alternate, describe, keep
+from common import alternate, camera_problem, describe, keep, stepper
 
 import cscopt
-from cscopt import ADMM, FISTA, ISTA, ConvDictionary, CSCProblem, certify, datasets, lowpass
+from cscopt import ADMM, FISTA, ISTA, CSCProblem, certify
 from cscopt.fft import Workspace
 
 CASES = ((256, "G:8x8x32"), (256, "G:8x8x96"), (512, "G:12x12x64"))
 LAM = 0.05
-
-
-def problem_of(side: int, name: str) -> CSCProblem:
-    """A crop of the picture with one of SPORCO's dictionaries."""
-    from sporco.util import convdicts
-
-    image = datasets.picture("camera")[:side, :side]
-    high = lowpass.split(image[None, None])[1]
-    bank = ConvDictionary.from_sporco(convdicts()[name].astype(np.float32)).normalized()
-    return CSCProblem(high, bank, LAM)
-
-
-def stepper(problem: CSCProblem, solver: Any) -> Callable[[], None]:
-    """One iteration a call."""
-    state = solver.init(problem)
-
-    def step() -> None:
-        nonlocal state
-        state = solver.step(problem, state)
-
-    return step
 
 
 def sporco_stepper(problem: CSCProblem) -> Callable[[], None]:
@@ -87,7 +65,7 @@ def main() -> None:
     print(f"{'case':>20}{'':12}{'ms':>9}{'× FFT pair':>12}{'SPORCO ÷':>10}")
     results = []
     for side, name in CASES:
-        problem = problem_of(side, name)
+        problem = camera_problem(side, name, LAM)
         certified = ADMM().init(problem)
         contenders = {
             "FFT pair": limit(problem),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("CSCOPT_CACHE_DIR", os.path.join(tempfile.gettempdir(), "cscopt-test-cache"))
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers fill the cores; OpenMP's waiting threads would take turns on them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @dataclass(frozen=True)

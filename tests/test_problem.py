@@ -106,7 +106,7 @@ def test_filters_are_not_rescaled():
         ({"check_every": 0}, "check_every must be at least 1"),
         ({"x0": np.zeros((1, 4, 12, 11))}, r"codes must have shape \(1, 4, 12, 12\)"),
         ({"x0": np.full((1, 4, 12, 12), np.nan)}, "codes must be finite"),
-        ({"state": 3}, "state must be a ADMMState|state must be an? ADMMState"),
+        ({"state": 3}, "state must be a WorkingSetState"),
     ],
 )
 def test_bad_options(options, message):
