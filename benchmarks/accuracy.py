@@ -4,7 +4,7 @@ python benchmarks/accuracy.py [--json FILE] [--rounds N] [--ours]
 
 Picture: scikit-image's camera, low-pass removed (tikhonov, 5), top-left crops; dictionaries: SPORCO's, normalised.
 float32. The reference optimum is found in float64 to a gap of 1e-8. A solver's clock stops when the objective of its
-sparse iterate is within 1e-4 of it; `rivals.py` says what theirs counts.
+sparse iterate is within 1e-4 of it, and theirs (`rivals.py`) likewise.
 """
 
 from __future__ import annotations

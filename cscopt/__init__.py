@@ -5,7 +5,7 @@ from cscopt.certificate import Certificate, certify, kkt_residual
 from cscopt.codes import SparseCodes
 from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
-from cscopt.penalties import L1
+from cscopt.penalties import L0, L1, ElasticNet, GroupL1, L1MinusL2, Penalty
 from cscopt.problem import CSCProblem
 from cscopt.solvers import ADMM, FISTA, ISTA, Solution, WorkingSet, debias, solve
 from cscopt.synthesis import Synthesis
@@ -17,12 +17,17 @@ __all__ = [
     "ADMM",
     "FISTA",
     "ISTA",
+    "L0",
     "L1",
     "CSCProblem",
     "Certificate",
     "ConvDictionary",
+    "ElasticNet",
     "FunctionOperator",
+    "GroupL1",
+    "L1MinusL2",
     "LinearOperator",
+    "Penalty",
     "Solution",
     "SparseCodes",
     "Synthesis",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cscopt import kernels
-from cscopt.backend import Array, namespace
+from cscopt.backend import Array, namespace, per_item
 from cscopt.problem import CSCProblem
 
 
@@ -19,7 +18,8 @@ class Certificate(NamedTuple):
     dual : array, (batch,)
         Value of the dual point, a lower bound of the optimum.
     gap : array, (batch,)
-        (P(x) − dual) / P(x), and 0 where P(x) = 0: the relative suboptimality is at most this.
+        (P(x) − dual) / P(x), and 0 where P(x) = 0: the relative suboptimality is at most this. For a penalty
+        without a certificate it is the KKT residual (`kkt_residual`), and `dual` is −∞.
     """
 
     objective: Array
@@ -68,23 +68,40 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
 
 def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
     """`certify` for codes already on the grid, (rows, maps, *grid)."""
-    l1 = problem.items_sum(kernels.for_array(rows).weighted_l1(rows, problem.levels))
-    return certify_spectrum(problem, problem.synthesis.synthesize(rows), l1)
+    value = problem.items_sum(problem.kernels.weighted_l1(rows, problem.levels))
+    if not problem.penalty.certified:
+        codes = problem.synthesis.crop(rows)
+        objective = problem.objective(codes)
+        nothing = namespace(objective).full_like(objective, float("-inf"))
+        return Certificate(objective, nothing, kkt_residual(problem, codes))
+    return certify_spectrum(problem, problem.system.synthesize(rows), value)
 
 
-def certify_spectrum(problem: CSCProblem, spectrum: Array, l1: Array) -> Certificate:
-    """`certify` from the spectrum of D x and Σ Λ|x| of each item."""
+def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Certificate:
+    """`certify` from the spectrum of D x and g(x) of each item."""
     residual = problem.datafit.residual(spectrum)
     norm_sq, overlap = problem.datafit.measures(residual)
-    violation = problem.items_max(problem.violation(problem.datafit.ascent(residual)))
-    return compare(norm_sq / 2 + l1, dual_value(norm_sq, overlap, violation))
+    ascent = problem.datafit.ascent(residual)
+    if problem.fused:
+        dual = dual_value(norm_sq, overlap, problem.items_max(problem.violation(ascent)))
+    else:
+        dual = problem.penalty.dual(problem.correlations(ascent), norm_sq, overlap)
+    return compare(norm_sq / 2 + value, dual)
 
 
 def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
-    """‖x − prox_g(x − ∇f(x))‖ / max(‖x‖, ‖∇f(x)‖) of each item: zero at an optimum, and only there."""
+    """‖x − prox_{s g}(x − s ∇f(x))‖ / max(‖x‖, s ‖∇f(x)‖) of each item: zero at a stationary point, and only there.
+
+    The step s is 1 for a convex penalty, where it does not matter; else 1 / ‖W A D‖², the longest that descends.
+    """
     xp = namespace(codes)
     gradient = problem.gradient(codes)
-    step = codes - problem.penalty.prox(codes - gradient)
+    if problem.penalty.convex or problem.lipschitz is None:
+        step = codes - problem.penalty.prox(codes - gradient)
+    else:
+        scale = per_item(xp.astype(1 / problem.lipschitz, problem.real, copy=False), codes.ndim)
+        gradient = scale * gradient
+        step = codes - problem.penalty.prox(codes - gradient, scale)
 
     def norm(a: Array) -> Array:
         return xp.sqrt(xp.sum(xp.abs(a) ** 2, axis=tuple(range(1, a.ndim)), dtype=xp.float64))

@@ -89,8 +89,8 @@ def demo(output: str, tol: float) -> None:
             raise KeyboardInterrupt
     print(table(solutions))
     plot.save(plot.overview(image, low[0, 0], solutions), output)
-    best = min(solutions.values(), key=lambda solution: solution.gap)
-    print(f"The best answer is at most {100 * best.gap:.2g} % above the optimum, and that is certain.")
+    bound = min(solution.gap for solution in solutions.values() if solution.gap is not None)
+    print(f"The best answer is at most {100 * bound:.2g} % above the optimum, and that is certain.")
     print(f"figure: {Path(output).resolve()}")
 
 

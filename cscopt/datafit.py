@@ -13,8 +13,9 @@ from cscopt.synthesis import Synthesis, pad
 class LeastSquares:
     r"""½‖W(y − A D x)‖² of each batch item, for a synthesis D, an operator A and weights W.
 
-    A circular problem without A and W never leaves the Fourier domain; others pay one FFT pair of
-    the image, which is small beside that of the maps.
+    A circular problem without W, and without A or with one that is diagonal there (`LinearOperator.response`), never
+    leaves the Fourier domain: `system` is A D, and residuals are spectra. Others pay one FFT pair of the image, which
+    is small beside that of the maps, and `system` is D.
 
     Parameters
     ----------
@@ -31,14 +32,31 @@ class LeastSquares:
     def __init__(self, signal: Array, synthesis: Synthesis, forward: LinearOperator | None, mask: Array | None) -> None:
         xp = namespace(signal)
         self.signal, self.synthesis, self.forward, self.mask = signal, synthesis, forward, mask
-        self.spectral = forward is None and mask is None and synthesis.boundary == "circular"
-        self.spectral = self.spectral and synthesis.real != is_complex(signal)
-        self.target = synthesis.spectrum(signal) if self.spectral else self._weighted(signal)
+        self.spectral = mask is None and synthesis.boundary == "circular" and synthesis.real != is_complex(signal)
+        if self.spectral and forward is not None:
+            self.spectral = self.response is not None
+        self.system = self.through(synthesis)
+        self.target = self._spectrum(signal) if self.spectral else self._weighted(signal)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
         if mask is not None:
             whole = xp.broadcast_to(mask, signal.shape)
             peak = xp.max(xp.abs(whole), axis=tuple(range(1, signal.ndim)))
         self.weight_norm = peak
+
+    @cached_property
+    def response(self) -> Array | None:
+        """A's factor in the frequency domain, where that is what it is."""
+        return None if self.forward is None else self.forward.response(self.synthesis.like)
+
+    def through(self, synthesis: Synthesis) -> Synthesis:
+        """A D for this A and another D, where this term is spectral; else D."""
+        return synthesis.through(self.response) if self.spectral and self.response is not None else synthesis
+
+    def _spectrum(self, signal: Array) -> Array:
+        if self.forward is None:
+            return self.synthesis.spectrum(signal)
+        spectrum = self.forward.spectrum_of(signal)
+        return namespace(spectrum).reshape(spectrum, (-1, self.synthesis.image_channels, *spectrum.shape[2:]))
 
     @cached_property
     def energy(self) -> Array:
@@ -116,4 +134,7 @@ class LeastSquares:
         if mask is not None and mask.ndim == self.signal.ndim and mask.shape[0] > 1:
             mask = xp.take(mask, items, axis=0)
         forward = None if self.forward is None else self.forward.take(items)
-        return LeastSquares(xp.take(self.signal, items, axis=0), self.synthesis, forward, mask)
+        new = LeastSquares(xp.take(self.signal, items, axis=0), self.synthesis, forward, mask)
+        if forward is self.forward:
+            new.system = self.system
+        return new

@@ -48,6 +48,18 @@ class LinearOperator:
         """The operator of some items of the batch; itself, where all items share one."""
         return self
 
+    def response(self, like: Array) -> Array | None:
+        r"""h where A is diagonal in the frequency domain, up to a unitary map of the data; else None.
+
+        Then ‖y − A x‖² = Σ_ω |ŷ − h x̂|² / n with x̂ the discrete Fourier transform of an image of `like`'s kind (half a
+        spectrum where it is real), ŷ from `spectrum_of`, and n pixels: solvers work there, at no cost for A.
+        """
+        return None
+
+    def spectrum_of(self, y: Array) -> Array:
+        """ŷ of data, where `response` is not None."""
+        raise TypeError(f"{type(self).__name__} does not define spectrum_of")
+
     def __call__(self, x: Array) -> Array:
         return self.apply(x)
 

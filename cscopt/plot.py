@@ -43,7 +43,7 @@ def overview(image: Any, low: Any, solutions: Mapping[str, Solution]) -> Any:
     image, low : array, (H, W) or (H, W, 3)
         The picture, and the smooth part that was not coded.
     solutions : mapping of str to Solution
-        By name of the method; pictures show the one with the smallest gap.
+        By name of the method; pictures show the one with the smallest objective.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def overview(image: Any, low: Any, solutions: Mapping[str, Solution]) -> Any:
     """
     from matplotlib.figure import Figure
 
-    best = min(solutions.values(), key=lambda solution: solution.gap)
+    best = min(solutions.values(), key=lambda solution: solution.objective)
     coded = np.moveaxis(to_numpy(best.reconstruction)[0], 0, -1).reshape(np.shape(image))
     figure = Figure(figsize=(13, 7.6), layout="constrained")
     axes = figure.subplot_mosaic("abc;dee")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from cscopt.backend import Array, asarray_like, device, is_array, is_complex, is
 from cscopt.datafit import LeastSquares
 from cscopt.dictionary import ConvDictionary
 from cscopt.kernels import Levels
+from cscopt.levels import regularizer
 from cscopt.linop import LinearOperator, dot_test
-from cscopt.penalties import L1
-from cscopt.synthesis import Synthesis, pad
+from cscopt.penalties import L1, ElasticNet, Penalty
+from cscopt.synthesis import Synthesis
 
 
 class CSCProblem:
@@ -27,7 +29,7 @@ class CSCProblem:
         library, device and dtype decide where and how the problem is solved.
     dictionary : ConvDictionary or array (M, C, \*support)
         The filters d_m.
-    penalty : L1 or float
+    penalty : Penalty or float
         g; a number λ stands for ``L1(λ)``.
     forward : LinearOperator, optional
         A, from images (channel, \*space) to data.
@@ -58,7 +60,7 @@ class CSCProblem:
         self,
         signal: Array,
         dictionary: ConvDictionary | Array,
-        penalty: L1 | float,
+        penalty: Penalty | float,
         forward: LinearOperator | None = None,
         mask: Array | None = None,
         boundary: str = "circular",
@@ -66,7 +68,7 @@ class CSCProblem:
     ) -> None:
         self.signal = _signal(signal)
         self.dictionary = dictionary if isinstance(dictionary, ConvDictionary) else ConvDictionary(dictionary)
-        self.penalty = penalty if isinstance(penalty, L1) else L1(penalty)
+        self.penalty = penalty if isinstance(penalty, Penalty) else L1(penalty)
         self.forward, self.boundary = forward, boundary
         self.mask = None if mask is None else _mask(mask, self.signal)
         if forward is not None and tuple(self.signal.shape[1:]) != forward.output_shape:
@@ -94,9 +96,24 @@ class CSCProblem:
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
         self._check_energy()
-        self.levels = self._levels()
+        self.levels: Any = regularizer(self.penalty, self.synthesis, self.batch, self.code_like)
         if forward is not None:
             self._check_adjoint(forward)
+
+    @property
+    def system(self) -> Synthesis:
+        """A D where A is diagonal in the frequency domain and nothing else leaves it, else D; see `LeastSquares`."""
+        return self.datafit.system
+
+    @property
+    def fused(self) -> bool:
+        """Whether the penalty is one that the fused kernels know: ℓ1."""
+        return isinstance(self.levels, Levels)
+
+    @property
+    def kernels(self) -> ModuleType:
+        """The sweeps that serve this penalty: fused ones for ℓ1, else the reference."""
+        return kernels.for_array(self.signal) if self.fused else kernels.reference
 
     @property
     def batch(self) -> int:
@@ -115,8 +132,14 @@ class CSCProblem:
 
     @cached_property
     def zero_violation(self) -> Array:
-        """max |DᴴAᴴWᴴW y| / Λ of each item, (batch,): the codes are zero exactly where it is ≤ 1."""
-        return self.items_max(self.violation(self.datafit.ascent(self.datafit.target)))
+        """max |DᴴAᴴWᴴW y| / Λ of each item, (batch,): the codes are zero exactly where it is ≤ 1.
+
+        For `GroupL1` its own measure; for penalties that are not convex nothing follows from it.
+        """
+        ascent = self.datafit.ascent(self.datafit.target)
+        if isinstance(self.levels, Levels):
+            return self.items_max(self.violation(ascent))
+        return self.penalty.zero_violation(self.correlations(ascent))
 
     @property
     def lambda_max(self) -> float:
@@ -124,7 +147,14 @@ class CSCProblem:
 
         Where λ is an array, its largest entry stands for it: multiplying the array by
         ``lambda_max / lam.max()`` is what just makes all codes zero.
+
+        Raises
+        ------
+        TypeError
+            If the penalty is not one of `L1` and `ElasticNet`.
         """
+        if not isinstance(self.penalty, L1 | ElasticNet):
+            raise TypeError(f"lambda_max is of L1 and ElasticNet; the penalty is {type(self.penalty).__name__}")
         xp = namespace(self.signal)
         lam = self.penalty.resolve(self.codes_shape, self.code_like)
         rounding = 1 + 16 * float(xp.finfo(self.real).eps)
@@ -133,22 +163,25 @@ class CSCProblem:
     @cached_property
     def lipschitz(self) -> Array | None:
         """Bound of ‖W A D‖² of each item, (batch,), exact for a circular problem; None if A's norm is unknown."""
-        norm = 1.0 if self.forward is None else self.forward.norm
+        norm = 1.0 if self.forward is None or self.datafit.spectral else self.forward.norm
         if norm is None:
             return None
-        return self.datafit.weight_norm**2 * (norm**2 * self.synthesis.norm_sq)
+        return self.datafit.weight_norm**2 * (norm**2 * self.system.norm_sq)
 
     def objective(self, codes: Array) -> Array:
         """½‖W(y − A D x)‖² + g(x) of each item, (batch,), in float64."""
-        spectrum = self.synthesis.synthesize(self.embed(codes))
+        spectrum = self.system.synthesize(self.embed(codes))
         size, _ = self.datafit.measures(self.datafit.residual(spectrum))
         return size / 2 + self.penalty.value(codes)
 
     def gradient(self, codes: Array) -> Array:
         """Gradient of the data term, DᴴAᴴWᴴW(A D x − y), in the codes' shape."""
-        spectrum = self.synthesis.synthesize(self.embed(codes))
-        ascent = self.datafit.ascent(self.datafit.residual(spectrum))
-        return -self.synthesis.crop(kernels.for_array(ascent).analyze(ascent, self.synthesis.filters))
+        spectrum = self.system.synthesize(self.embed(codes))
+        return -self.correlations(self.datafit.ascent(self.datafit.residual(spectrum)))
+
+    def correlations(self, ascent: Array) -> Array:
+        """Dᴴ of an image's spectrum (of the data's, where A is folded in), in the codes' shape."""
+        return self.synthesis.crop(kernels.for_array(ascent).analyze(ascent, self.system.filters))
 
     def embed(self, codes: Array) -> Array:
         """Check codes (batch, maps, *code space) and lay them on the grid as rows.
@@ -168,9 +201,11 @@ class CSCProblem:
         return self.synthesis.embed(xp.astype(codes, self.code_dtype, copy=False))
 
     def violation(self, ascent: Array) -> Array:
-        """max |Dᴴ ascent| / Λ of each row."""
+        """max |Dᴴ ascent| / Λ of each row (`Levels` alone)."""
         if not is_numpy(ascent):
-            return kernels.for_array(ascent).violation(ascent, self.synthesis.filters, self.levels)
+            return kernels.for_array(ascent).violation(ascent, self.system.filters, self.levels)
+        if self.system.factor is not None:
+            ascent = ascent * np.conj(self.system.factor)
         image = fft.inverse(ascent, self.synthesis.grid, self.synthesis.real)
         worst = self.synthesis.correlator.worst
         return np.array([worst(image[r : r + 1], self.levels.of_rows(slice(r, r + 1))) for r in range(len(image))])
@@ -197,10 +232,8 @@ class CSCProblem:
         new.codes_shape = (new.signal.shape[0], *self.codes_shape[1:])
         new.datafit = self.datafit.take(items)
         new.forward, new.mask = new.datafit.forward, new.datafit.mask
-        lam = self.penalty.lam
-        if is_array(lam) and lam.ndim == len(self.codes_shape):
-            new.penalty = L1(namespace(lam).take(lam, asarray_like(items, lam), axis=0), self.penalty.nonnegative)
-        new.levels = new._levels()
+        new.penalty = self.penalty.take(items, len(self.codes_shape))
+        new.levels = regularizer(new.penalty, self.synthesis, new.batch, self.code_like)
         return new
 
     def _by_item(self, rows: Array) -> Array:
@@ -213,43 +246,6 @@ class CSCProblem:
         present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
         if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
             raise ValueError(f"signal must not be so large or small that its squares leave the range of {self.real}")
-
-    def _levels(self) -> Levels:
-        """Λ split into a level for each row and map and a weight map, with a wall outside the code box.
-
-        The wall is a huge finite weight: it forbids codes there, and fast arithmetic needs no
-        infinity.
-        """
-        synthesis, xp = self.synthesis, namespace(self.signal)
-        options = {"dtype": self.real, "device": device(self.signal)}
-        lam = self.penalty.resolve(self.codes_shape, self.code_like)
-        rows, maps, spatial = self.batch * synthesis.groups, synthesis.n_filters, len(synthesis.grid)
-        boxed = synthesis.code_space != synthesis.grid
-        weight = None
-        if lam.ndim == 0 or tuple(lam.shape[1:]) == (1,) * spatial:
-            every = xp.broadcast_to(xp.reshape(lam, (1, -1)), (self.batch, self.codes_shape[1]))
-            level = xp.reshape(every, (rows, maps))
-            if boxed:
-                weight = xp.ones((1, 1, *synthesis.code_space), **options)
-        else:
-            level = xp.ones((rows, maps), **options)
-            weight = lam if lam.ndim == len(self.codes_shape) else lam[None, ...]
-            if synthesis.groups > 1:
-                weight = xp.broadcast_to(weight, self.codes_shape)
-            weight = xp.reshape(weight, (-1, maps, *synthesis.code_space))
-        if weight is not None and boxed:
-            weight = self._walled(weight)
-        for part in (level, weight):
-            if part is not None and not bool(xp.all((part > 0) & xp.isfinite(part))):
-                raise ValueError(f"lam must be positive and finite in {self.signal.dtype}, the signal's precision")
-        return Levels(level, weight, self.penalty.nonnegative)
-
-    def _walled(self, weight: Array) -> Array:
-        """A weight map on the code box laid on the grid, with the wall around it."""
-        xp, grid = namespace(weight), self.synthesis.grid
-        corner = (0,) * len(grid)
-        outside = 1 - pad(xp.ones_like(weight), grid, corner)
-        return pad(weight, grid, corner) + outside * float(xp.finfo(self.real).max) ** 0.5
 
     def _check_adjoint(self, forward: LinearOperator) -> None:
         """Two dot tests on the data and what the adjoint makes of them, so that a wrong adjoint never runs."""

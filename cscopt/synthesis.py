@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,8 @@ class Synthesis(LinearOperator):
         self.n_filters = filters.shape[0]
         self.image_channels = filters.shape[1]
         self.real = not is_complex(like)
-        self._taps, self._like = asarray_like(filters, like, real_dtype(like)), like[:0, ...]
+        self.factor: Array | None = None
+        self._taps, self.like = asarray_like(filters, like, real_dtype(like)), like[:0, ...]
         self.codes_shape = (self.groups * self.n_filters, *self.code_space)
         super().__init__(self.codes_shape, (channels, *space))
         if is_torch(like):
@@ -80,6 +82,16 @@ class Synthesis(LinearOperator):
         channels = codes.shape[1] // filters.shape[0] if filters.shape[1] == 1 else filters.shape[1]
         return cls(filters, space, boundary, channels, codes if is_array(codes) else codes.values)
 
+    def through(self, factor: Array) -> Synthesis:
+        """A D for an A that multiplies an image's spectrum by `factor` (circular boundary)."""
+        new = copy(self)
+        for derived in ("filters", "gram", "norm_sq"):
+            new.__dict__.pop(derived, None)
+        new.factor = factor
+        if is_torch(factor):
+            _ = new.filters
+        return new
+
     def maps_bytes(self, batch: int, like: Array) -> int:
         """Size of one array of all maps on the grid."""
         itemsize = int(namespace(like).finfo(like.dtype).bits) // 8 * (2 if is_complex(like) else 1)
@@ -88,12 +100,13 @@ class Synthesis(LinearOperator):
     @cached_property
     def filters(self) -> FilterSpectrum:
         """Spectra of the filters on the grid: as large as one item's maps."""
-        one = self.maps_bytes(1, self._like) // self.groups
+        one = self.maps_bytes(1, self.like) // self.groups
         size = "×".join(str(n) for n in self.space)
         what = f"transforming maps of {size} for {self.n_filters} filters"
-        checks.memory(3 * one, self._like, what, "'working-set' needs no such arrays (NumPy, without forward=)")
-        taps = self._taps if self.real else namespace(self._taps).astype(self._taps, self._like.dtype)
-        return FilterSpectrum(fft.forward(taps, self.grid), self.grid, self.real)
+        checks.memory(3 * one, self.like, what, "'working-set' needs no such arrays (NumPy, without forward=)")
+        taps = self._taps if self.real else namespace(self._taps).astype(self._taps, self.like.dtype)
+        values = fft.forward(taps, self.grid)
+        return FilterSpectrum(values if self.factor is None else values * self.factor, self.grid, self.real)
 
     @cached_property
     def sites(self) -> Sites:
@@ -107,7 +120,7 @@ class Synthesis(LinearOperator):
         """Correlation with all filters tile by tile (NumPy only)."""
         from cscopt.kernels.tiles import Correlator
 
-        return Correlator(self._taps, self.grid, self._like.dtype)
+        return Correlator(self._taps, self.grid, self.like.dtype)
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:

@@ -190,12 +190,13 @@ class Unrolled(nn.Module):
                     kind = "complex" if like.is_complex() else "real"
                     raise ValueError(f"x0 must be {kind} codes {wanted}; got {x0.dtype} {tuple(x0.shape)}")
                 x = synthesis.embed(x0.to(like.dtype))
+            filters = term.through(encoder).filters
             state: State = self._start(x)
             with torch.no_grad():
                 for k in range(self.free_iterations):
-                    state = self._step(k, 0, term, encoder.filters, *state)
+                    state = self._step(k, 0, term, filters, *state)
             for k in range(self.iterations):
-                arguments = (self.free_iterations + k, k, term, encoder.filters, *state)
+                arguments = (self.free_iterations + k, k, term, filters, *state)
                 if self.checkpointing and torch.is_grad_enabled():
                     state = checkpoint(self._step, *arguments, use_reentrant=False)
                 else:
@@ -219,7 +220,7 @@ class Unrolled(nn.Module):
         return self.filters, self.filters if self.encoder is None else self.encoder
 
     def _gradient(self, term: LeastSquares, encoder: FilterSpectrum, x: Tensor) -> Tensor:
-        residual = term.residual(term.synthesis.synthesize(x))
+        residual = term.residual(term.system.synthesize(x))
         return -analyze(term.ascent(residual), encoder)
 
     def _levels(self, k: int, like: Tensor) -> tuple[Tensor, Tensor]:

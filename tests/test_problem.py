@@ -66,7 +66,7 @@ def test_forward_operators_that_do_not_fit():
     with pytest.raises(ValueError, match=r"forward.adjoint must be the adjoint.*dot test"):
         CSCProblem(SIGNAL, FILTERS, 0.1, forward=wrong)
     good = FunctionOperator(lambda x: 2 * x, lambda y: 2 * y, (1, 12, 12), (1, 12, 12))
-    with pytest.raises(ValueError, match="admm cannot serve a problem with forward="):
+    with pytest.raises(ValueError, match="admm cannot serve this problem with forward="):
         solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), ADMM())
     assert solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), max_iter=3).solver.name == "fista"
 

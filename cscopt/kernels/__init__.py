@@ -6,9 +6,9 @@ from types import ModuleType
 
 from cscopt.backend import Array, is_cupy, is_numpy
 from cscopt.kernels import reference
-from cscopt.kernels.reference import FilterSpectrum, Levels
+from cscopt.kernels.reference import FilterSpectrum, Levels, Regularizer
 
-__all__ = ["FilterSpectrum", "Levels", "for_array", "reference"]
+__all__ = ["FilterSpectrum", "Levels", "Regularizer", "for_array", "reference"]
 
 
 def for_array(array: Array) -> ModuleType:

@@ -11,7 +11,7 @@ Images travel as spectra (rows, channels, *frequencies), codes as (rows, maps, *
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from cscopt import fft
 from cscopt.backend import Array, is_complex, namespace, per_item
@@ -25,6 +25,19 @@ class FilterSpectrum(NamedTuple):
     values: Array
     grid: tuple[int, ...]
     real: bool
+
+
+class Regularizer(Protocol):
+    """A penalty g on rows: what the sweeps ask of it."""
+
+    def prox(self, v: Array, scale: Array) -> Array:
+        """Proximal map of scale · g, for a scale a row."""
+
+    def value(self, x: Array) -> Array:
+        """g of each row, in float64."""
+
+    def violation(self, ascent: Array) -> Array:
+        """How far each row is beyond the dual constraint: feasible up to 1."""
 
 
 class Levels(NamedTuple):
@@ -43,6 +56,22 @@ class Levels(NamedTuple):
         xp = namespace(self.level)
         level = xp.reshape(self.level, tuple(self.level.shape) + (1,) * (ndim - 2))
         return level if self.weight is None else level * self.weight
+
+    def prox(self, v: Array, scale: Array) -> Array:
+        """S_{scale·Λ}(v) for a scale a row."""
+        return soft_threshold(v, per_item(scale, v.ndim) * _lam(self, v), self.nonnegative)
+
+    def value(self, x: Array) -> Array:
+        """Σ Λ|x| of each row, summed in float64."""
+        xp = namespace(x)
+        return xp.sum(_lam(self, x) * xp.abs(x), axis=_axes(x), dtype=xp.float64)
+
+    def violation(self, ascent: Array) -> Array:
+        """max |ascent| / Λ of each row (its positive part alone for non-negative codes)."""
+        xp = namespace(ascent)
+        size: Any = ascent if self.nonnegative else xp.abs(ascent)
+        worst = xp.astype(xp.max(size / _lam(self, ascent), axis=_axes(ascent)), xp.float64)
+        return xp.where(worst > 0, worst, xp.zeros_like(worst))
 
     def of_rows(self, rows: slice) -> Levels:
         """Those of some rows."""
@@ -119,26 +148,26 @@ def synthesize(codes: Array, filters: FilterSpectrum) -> Array:
     return xp.sum(filters.values[None, ...] * spectrum[:, :, None, ...], axis=1)
 
 
-def violation(image: Array, filters: FilterSpectrum, levels: Levels) -> Array:
+def violation(image: Array, filters: FilterSpectrum, levels: Regularizer) -> Array:
     """Largest |Dᴴ image| / Λ of each row (its positive part alone for non-negative codes)."""
-    return _violation(analyze(image, filters), levels)
+    return levels.violation(analyze(image, filters))
 
 
 def ista_sweep(
-    x: Array, residual: Array, filters: FilterSpectrum, levels: Levels, step_size: Array
+    x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer, step_size: Array
 ) -> tuple[Array, Array, Sums]:
     """ISTA on all maps, given the spectrum of the gradient's image (A D x − y, weighted).
 
-    Returns the new codes, the spectrum of D x⁺, and per row: ``l1`` = Σ Λ|x⁺|, ``change`` =
+    Returns the new codes, the spectrum of D x⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` =
     ‖x⁺ − x‖², and ``violation`` = max |gradient| / Λ at the old codes.
     """
     gradient = analyze(residual, filters)
     step = per_item(step_size, x.ndim)
-    new = ista_step(x, gradient, step, step * _lam(levels, x), levels.nonnegative)
+    new = levels.prox(x - step * gradient, step_size)
     sums = {
-        "l1": weighted_l1(new, levels),
+        "l1": levels.value(new),
         "change": _sum_sq(new - x),
-        "violation": _violation(-gradient, levels),
+        "violation": levels.violation(-gradient),
     }
     return new, synthesize(new, filters), sums
 
@@ -148,24 +177,24 @@ def fista_sweep(
     point: Array,
     residual: Array,
     filters: FilterSpectrum,
-    levels: Levels,
+    levels: Regularizer,
     step_size: Array,
     momentum: Array,
 ) -> tuple[Array, Array, Array, Sums]:
     """FISTA on all maps, given the spectrum of the gradient's image at the extrapolated `point`.
 
-    Returns x⁺, z⁺, the spectrum of D z⁺, and per row: ``l1`` = Σ Λ|x⁺|, ``change`` = ‖x⁺ − z‖²,
+    Returns x⁺, z⁺, the spectrum of D z⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` = ‖x⁺ − z‖²,
     ``turn`` = Re⟨z − x⁺, x⁺ − x⟩ and ``violation`` = max |gradient| / Λ at z.
     """
     gradient = analyze(residual, filters)
     step, beta = per_item(step_size, x.ndim), per_item(momentum, x.ndim)
-    threshold = step * _lam(levels, x)
-    new, ahead = fista_step(x, point, gradient, step, threshold, beta, levels.nonnegative)
+    new = levels.prox(point - step * gradient, step_size)
+    ahead = new + beta * (new - x)
     sums = {
-        "l1": weighted_l1(new, levels),
+        "l1": levels.value(new),
         "change": _sum_sq(new - point),
         "turn": _inner(point - new, new - x),
-        "violation": _violation(-gradient, levels),
+        "violation": levels.violation(-gradient),
     }
     return new, ahead, synthesize(ahead, filters), sums
 
@@ -174,7 +203,7 @@ def admm_sweep(
     v: Array,
     correction: Array,
     filters: FilterSpectrum,
-    levels: Levels,
+    levels: Regularizer,
     penalty: Array,
     relaxation: float,
 ) -> tuple[Array, Array, Sums]:
@@ -184,26 +213,26 @@ def admm_sweep(
     ``dual`` = ‖y⁺ − y‖², ``x``, ``y``, ``u`` = squared norms, ``violation`` = max |x − z| / Λ.
     """
     shift = analyze(correction, filters)
-    threshold = _lam(levels, v) / per_item(penalty, v.ndim)
-    old = soft_threshold(v, threshold, levels.nonnegative)
-    x, new = admm_step(v, shift, threshold, relaxation, levels.nonnegative)
-    y = soft_threshold(new, threshold, levels.nonnegative)
+    old = levels.prox(v, 1 / penalty)
+    change = old - v + shift
+    x, new = old + change, v + relaxation * change
+    y = levels.prox(new, 1 / penalty)
     sums = {
-        "l1": weighted_l1(y, levels),
+        "l1": levels.value(y),
         "primal": _sum_sq(x - y),
         "dual": _sum_sq(y - old),
         "x": _sum_sq(x),
         "y": _sum_sq(y),
         "u": _sum_sq(new - y),
-        "violation": _violation(shift, levels),
+        "violation": levels.violation(shift),
     }
     return new, synthesize(2 * y - new, filters), sums
 
 
-def proximal(v: Array, levels: Levels, scale: Array) -> tuple[Array, Array]:
+def proximal(v: Array, levels: Regularizer, scale: Array) -> tuple[Array, Array]:
     """y = S_{scale·Λ}(v) for a scale a row, and Σ Λ|y| of each row."""
-    y = soft_threshold(v, per_item(scale, v.ndim) * _lam(levels, v), levels.nonnegative)
-    return y, weighted_l1(y, levels)
+    y = levels.prox(v, scale)
+    return y, levels.value(y)
 
 
 def _lam(levels: Levels, like: Array) -> Array:
@@ -226,15 +255,6 @@ def _inner(a: Array, b: Array) -> Array:
     return xp.sum(product, axis=_axes(a), dtype=xp.float64)
 
 
-def weighted_l1(x: Array, levels: Levels) -> Array:
+def weighted_l1(x: Array, levels: Regularizer) -> Array:
     """Σ Λ|x| of each row, summed in float64."""
-    xp = namespace(x)
-    return xp.sum(_lam(levels, x) * xp.abs(x), axis=_axes(x), dtype=xp.float64)
-
-
-def _violation(ascent: Array, levels: Levels) -> Array:
-    xp = namespace(ascent)
-    size: Any = ascent if levels.nonnegative else xp.abs(ascent)
-    worst = xp.max(size / _lam(levels, ascent), axis=_axes(ascent))
-    worst = xp.astype(worst, xp.float64)
-    return xp.where(worst > 0, worst, xp.zeros_like(worst))
+    return levels.value(x)

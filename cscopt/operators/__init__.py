@@ -1,5 +1,31 @@
 """Forward models of imaging: linear operators with exact adjoints."""
 
-from cscopt.operators.resample import Bicubic
+from cscopt.operators.blur import Blur, gaussian_kernel, motion_kernel, shake_kernel
+from cscopt.operators.mask import ChannelMix, Mask, missing_pixels
+from cscopt.operators.mri import (
+    MRI,
+    cartesian_mask,
+    complex_noise,
+    low_resolution_mask,
+    radial_mask,
+    random_mask,
+)
+from cscopt.operators.resample import Bicubic, Decimate
 
-__all__ = ["Bicubic"]
+__all__ = [
+    "MRI",
+    "Bicubic",
+    "Blur",
+    "ChannelMix",
+    "Decimate",
+    "Mask",
+    "cartesian_mask",
+    "complex_noise",
+    "gaussian_kernel",
+    "low_resolution_mask",
+    "missing_pixels",
+    "motion_kernel",
+    "radial_mask",
+    "random_mask",
+    "shake_kernel",
+]

@@ -1,4 +1,4 @@
-"""Bicubic resampling as MATLAB's ``imresize`` does it, as a linear operator with an exact adjoint."""
+"""Resampling as linear operators: bicubic as MATLAB's ``imresize`` does it, and taking every k-th pixel."""
 
 from __future__ import annotations
 
@@ -105,6 +105,53 @@ class Bicubic(LinearOperator):
         if not (is_torch(array) and pair[0].is_inference()):  # those would be refused by a later backward pass
             self._cast[key] = pair[0], pair[1]
         return pair[0], pair[1]
+
+
+class Decimate(LinearOperator):
+    r"""Take every k-th pixel of each spatial axis, beginning with `offset`; the adjoint puts zeros between.
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+        (channel, \*space).
+    factor : int
+        k.
+    offset : int, default 0
+        First pixel taken, below k.
+
+    Attributes
+    ----------
+    norm : float
+        1.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], factor: int, offset: int = 0) -> None:
+        checks.count(factor, "factor", 1)
+        if checks.count(offset, "offset") >= min(factor, *input_shape[1:]):
+            raise ValueError(f"offset must be below the factor and the image's extents; got {offset}")
+        self._taken = (..., *(slice(offset, None, factor) for _ in input_shape[1:]))
+        self._factor, self._offset = factor, offset
+        kept = tuple(len(range(offset, n, factor)) for n in input_shape[1:])
+        super().__init__(tuple(input_shape), (input_shape[0], *kept), 1.0)
+
+    def apply(self, x: Array) -> Array:
+        """Every k-th pixel of images (batch, *input_shape)."""
+        return x[self._taken]
+
+    def adjoint(self, y: Array) -> Array:
+        """Images that hold the data at every k-th pixel, and zero elsewhere."""
+        xp = namespace(y)
+        for axis, n in enumerate(self.input_shape[1:], start=2):
+            many = y.shape[axis]
+            lead, rest = y.shape[:axis], y.shape[axis + 1 :]
+            zeros = {"dtype": y.dtype, "device": device(y)}
+            gaps = xp.zeros((*lead, many, self._factor - 1, *rest), **zeros)
+            spread = xp.concat([xp.expand_dims(y, axis=axis + 1), gaps], axis=axis + 1)
+            line = xp.reshape(spread, (*lead, many * self._factor, *rest))
+            before = xp.zeros((*lead, self._offset, *rest), **zeros)
+            after = xp.zeros((*lead, max(0, n - self._offset - many * self._factor), *rest), **zeros)
+            y = xp.concat([before, line, after], axis=axis)[(*(slice(None),) * axis, slice(0, n), ...)]
+        return y
 
 
 def _times(left: Any, right: Any, x: Array) -> Array:

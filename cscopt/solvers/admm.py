@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import checks, fft, kernels
+from cscopt import checks, fft
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
@@ -76,12 +76,17 @@ class ADMM(Solver):
         checks.count(self.period, "period", 1)
 
     def check(self, problem: CSCProblem) -> None:
-        if problem.forward is not None:
-            raise ValueError("admm cannot serve a problem with forward=; use 'fista' or 'ista'")
+        if problem.forward is not None and not problem.datafit.spectral:
+            raise ValueError(
+                "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain; "
+                "use 'fista' or 'ista'"
+            )
+        if not problem.penalty.convex:
+            raise ValueError("admm needs a convex penalty; use 'fista' or 'ista'")
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ADMMState:
         v = start(problem, x0)
-        spectrum = problem.synthesis.synthesize(v)
+        spectrum = problem.system.synthesize(v)
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
         rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else self._first_rho(problem))
@@ -102,14 +107,14 @@ class ADMM(Solver):
     def step(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
         if self.adaptive and 0 < state.iteration <= _ADAPTED and state.iteration % self.period == 0:
             state = self._balance(problem, state)
-        synthesis, fit = problem.synthesis, problem.datafit
+        system, fit = problem.system, problem.datafit
         rho = problem.per_row(state.rho)
         if state.data is None:
-            correction, data = synthesis.solve_gram(fit.target - state.spectrum, rho), None
+            correction, data = system.solve_gram(fit.target - state.spectrum, rho), None
         else:
             correction, data = self._split_step(problem, state.data, state.spectrum, rho)
-        v, spectrum, sums = kernels.for_array(state.v).admm_sweep(
-            state.v, correction, synthesis.filters, problem.levels, rho, self.relaxation
+        v, spectrum, sums = problem.kernels.admm_sweep(
+            state.v, correction, system.filters, problem.levels, rho, self.relaxation
         )
         dual = state.dual
         if state.data is None:  # the residual of x is ρ · correction, so its analysis is already done
@@ -159,7 +164,7 @@ class ADMM(Solver):
         y = self.rows(problem, state)
         kept = per_item(problem.per_row(1 / factor), y.ndim)
         v = y + kept * (state.v - y)
-        spectrum = problem.synthesis.synthesize(2 * y - v)
+        spectrum = problem.system.synthesize(2 * y - v)
         return replace(state, v=v, spectrum=spectrum, rho=state.rho * factor)
 
     def rows(self, problem: CSCProblem, state: ADMMState) -> Array:
@@ -167,11 +172,13 @@ class ADMM(Solver):
 
     def _proximal(self, problem: CSCProblem, state: ADMMState) -> tuple[Array, Array]:
         """y = S(v), and Σ Λ|y| of each row."""
-        return kernels.for_array(state.v).proximal(state.v, problem.levels, 1 / problem.per_row(state.rho))
+        return problem.kernels.proximal(state.v, problem.levels, 1 / problem.per_row(state.rho))
 
     def certificate(self, problem: CSCProblem, state: ADMMState) -> Certificate:
+        if not problem.fused:
+            return self.certify(problem, state)
         y, l1 = self._proximal(problem, state)
-        spectrum, l1 = problem.synthesis.synthesize(y), problem.items_sum(l1)
+        spectrum, l1 = problem.system.synthesize(y), problem.items_sum(l1)
         if state.data is not None:
             return certify_spectrum(problem, spectrum, l1)
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(spectrum))

@@ -7,6 +7,7 @@ from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
 from cscopt.solvers.fista import FISTA
+from cscopt.solvers.ista import ISTA
 from cscopt.solvers.working_set import WorkingSet
 
 _DENSE = 1000.0
@@ -15,8 +16,14 @@ _DENSE = 1000.0
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
     """A solver, and the sentence that says why."""
+    if not problem.penalty.convex:
+        return ISTA(), "the penalty is not convex: a monotone descent"
+    if problem.forward is not None and problem.datafit.spectral:
+        return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     if problem.forward is not None:
         return FISTA(), "a forward operator rules out the others"
+    if not problem.fused:
+        return ADMM(), "of those that serve this penalty, the one whose quadratic step is exact"
     if not is_numpy(problem.signal):
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
     ratio = float(namespace(problem.zero_violation).max(problem.zero_violation))

@@ -46,7 +46,8 @@ def solve(
         "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
         FISTA where there is a forward operator; `Solution.reason` says why.
     tol : float, default 1e-3
-        Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations.
+        Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
+        without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
     max_iter : int, default 1000
         Iterations of this call.
     x0 : array or SparseCodes, optional
@@ -84,14 +85,14 @@ def solve(
     solver.check(problem)
     _check_memory(problem, solver)
     run = Run(problem, solver, float(tol), x0, state)
-    with _progress_bar(progress, max_iter) as show, _deferred_interrupt() as interrupted:
+    with _progress_bar(progress, max_iter, run.measure) as show, _deferred_interrupt() as interrupted:
         status = "max_iter"
         for count in range(max_iter + 1):
             last = count == max_iter
             stopped = interrupted()
             if last or count % every == 0:
                 row = run.look(count)
-                show(count, row["gap"])
+                show(count, row[run.measure])
                 stopped = stopped or (callback is not None and _stops(callback, run, row))
             if stopped:
                 status = "stopped"
@@ -128,7 +129,7 @@ def _serves(solver: Solver, problem: CSCProblem) -> bool:
 
 
 def _stops(callback: Callable[[Iterate], bool | None], run: Run, row: dict[str, float]) -> bool:
-    iterate = Iterate(int(row["iteration"]), row["seconds"], row["objective"], row["gap"], run)
+    iterate = Iterate(int(row["iteration"]), row["seconds"], row["objective"], row.get("gap"), run)
     try:
         return bool(callback(iterate))
     except KeyboardInterrupt:
@@ -160,16 +161,16 @@ def _deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _progress_bar(wanted: bool, total: int) -> Iterator[Callable[[int, float], None]]:
+def _progress_bar(wanted: bool, total: int, measure: str) -> Iterator[Callable[[int, float], None]]:
     if not wanted:
-        yield lambda count, gap: None
+        yield lambda count, value: None
         return
     from tqdm.auto import tqdm
 
     with tqdm(total=total, unit="it") as bar:
 
-        def show(count: int, gap: float) -> None:
-            bar.set_postfix_str(f"gap={gap:.1e}", refresh=False)
+        def show(count: int, value: float) -> None:
+            bar.set_postfix_str(f"{measure}={value:.1e}", refresh=False)
             bar.update(count - bar.n)
 
         yield show

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import kernels
 from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
@@ -51,21 +50,21 @@ class FISTA(Solver):
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> FISTAState:
         x = start(problem, x0)
-        spectrum = problem.synthesis.synthesize(x)
-        l1 = problem.items_sum(kernels.for_array(x).weighted_l1(x, problem.levels))
+        spectrum = problem.system.synthesize(x)
+        l1 = problem.items_sum(problem.kernels.weighted_l1(x, problem.levels))
         xp = namespace(l1)
         ones, zeros = xp.ones_like(l1), xp.zeros_like(l1)
         return FISTAState(x, copy(x), spectrum, spectrum, l1, step_sizes(problem), ones, zeros, mark(problem))
 
     def step(self, problem: CSCProblem, state: FISTAState) -> FISTAState:
-        fit, filters, levels = problem.datafit, problem.synthesis.filters, problem.levels
+        fit, filters, levels = problem.datafit, problem.system.filters, problem.levels
         xp = namespace(state.t)
         t = (1 + xp.sqrt(1 + 4 * state.t**2)) / 2
         momentum = problem.per_row((state.t - 1) / t)
         beta = xp.reshape(momentum, (-1,) + (1,) * (state.z_spectrum.ndim - 1))
         residual = fit.residual(state.z_spectrum)
         descent = -fit.ascent(residual)
-        sweep = kernels.for_array(state.x).fista_sweep
+        sweep = problem.kernels.fista_sweep
 
         def codes_spectrum(spectrum: Array) -> Array:
             """D x⁺ from D z⁺ = D x⁺ + β (D x⁺ − D x)."""
@@ -105,5 +104,7 @@ class FISTA(Solver):
         return state.x
 
     def certificate(self, problem: CSCProblem, state: FISTAState) -> Certificate:
+        if not problem.fused:
+            return self.certify(problem, state)
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(state.x_spectrum))
         return compare(norm_sq / 2 + state.l1, state.dual)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import kernels
 from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
@@ -38,15 +37,15 @@ class ISTA(Solver):
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ISTAState:
         x = start(problem, x0)
-        l1 = problem.items_sum(kernels.for_array(x).weighted_l1(x, problem.levels))
+        l1 = problem.items_sum(problem.kernels.weighted_l1(x, problem.levels))
         steps = step_sizes(problem)
-        return ISTAState(x, problem.synthesis.synthesize(x), l1, steps, namespace(l1).zeros_like(l1), mark(problem))
+        return ISTAState(x, problem.system.synthesize(x), l1, steps, namespace(l1).zeros_like(l1), mark(problem))
 
     def step(self, problem: CSCProblem, state: ISTAState) -> ISTAState:
-        fit, filters, levels = problem.datafit, problem.synthesis.filters, problem.levels
+        fit, filters, levels = problem.datafit, problem.system.filters, problem.levels
         residual = fit.residual(state.spectrum)
         descent = -fit.ascent(residual)
-        sweep = kernels.for_array(state.x).ista_sweep
+        sweep = problem.kernels.ista_sweep
         if problem.lipschitz is None:
             (x, spectrum, sums), steps = backtrack(
                 problem,
@@ -74,5 +73,7 @@ class ISTA(Solver):
         return state.x
 
     def certificate(self, problem: CSCProblem, state: ISTAState) -> Certificate:
+        if not problem.fused:
+            return self.certify(problem, state)
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(state.spectrum))
         return compare(norm_sq / 2 + state.l1, state.dual)

@@ -26,7 +26,7 @@ class Iterate:
     iteration: int
     seconds: float
     objective: float
-    gap: float
+    gap: float | None
     run: Run
 
     @property
@@ -63,6 +63,7 @@ class Run:
         self.marks = np.full(problem.batch, np.inf)
         self.looks = 0
         self.history = History()
+        self.measure = "gap" if problem.penalty.certified else "kkt_residual"
 
     def step(self) -> None:
         """One iteration of the items still running."""
@@ -82,7 +83,7 @@ class Run:
             "iteration": float(count),
             "seconds": time.perf_counter() - self.began,
             "objective": float(self.objectives.sum()),
-            "gap": float(self.gaps.max()),
+            self.measure: float(self.gaps.max()),
             **report,
         }
         self.history.append(row)
@@ -109,14 +110,14 @@ class Run:
         """The answer, once every item is put away."""
         return Solution(
             objective=float(self.objectives.sum()),
-            gap=float(self.gaps.max()),
+            gap=float(self.gaps.max()) if self.measure == "gap" else None,
             status=max(self.statuses, key=STATUSES.index),
             iterations=self.iterations,
             seconds=time.perf_counter() - self.began,
             history=self.history,
             state=self.joint_state(),
             objectives=self.objectives,
-            gaps=self.gaps,
+            gaps=self.gaps if self.measure == "gap" else None,
             statuses=self.statuses,
             problem=self.problem,
             solver=self.solver,
@@ -126,8 +127,11 @@ class Run:
     def _certify(self, certificate: Certificate, items: list[int]) -> None:
         """Note objectives and gaps; the best lower bound so far counts."""
         objectives = to_numpy(certificate.objective)
-        self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))
         self.objectives[items] = objectives
+        if not self.problem.penalty.certified:
+            self.gaps[items] = to_numpy(certificate.gap)
+            return
+        self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))
         self.gaps[items] = compare(objectives, self.duals[items]).gap
 
     def _retire(self) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.backend import Array, namespace
+from cscopt.backend import Array, namespace, to_numpy
+from cscopt.certificate import kkt_residual
 from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, reconstruct
@@ -30,9 +31,9 @@ class Solution:
         The non-zeros alone, as NumPy arrays.
     objective : float
         Objective, summed over the batch.
-    gap : float
+    gap : float or None
         Relative duality gap, the largest of the batch: the objective of these codes against the best lower bound
-        found. They are at most this share above the optimum.
+        found. They are at most this share above the optimum. None for a penalty without a certificate.
     status : {"converged", "precision", "max_iter", "stopped"}
         The least good of the batch. "precision": the arithmetic can do no better.
     iterations : int
@@ -40,7 +41,7 @@ class Solution:
     history : History
     state : object
         What `solve(..., state=)` resumes from.
-    objectives, gaps : ndarray, (batch,)
+    objectives, gaps : ndarray, (batch,); gaps None where `gap` is
     statuses : list of str
     problem : CSCProblem
     solver : Solver
@@ -49,14 +50,14 @@ class Solution:
     """
 
     objective: float
-    gap: float
+    gap: float | None
     status: str
     iterations: int
     seconds: float
     history: History
     state: Any
     objectives: np.ndarray[Any, Any]
-    gaps: np.ndarray[Any, Any]
+    gaps: np.ndarray[Any, Any] | None
     statuses: list[str]
     problem: CSCProblem
     solver: Solver
@@ -85,8 +86,14 @@ class Solution:
         xp = namespace(self.codes)
         return int(xp.sum(xp.astype(self.codes != 0, xp.int64)))
 
+    @property
+    def kkt_residual(self) -> float:
+        """How far these codes are from a stationary point, the largest of the batch; see `cscopt.kkt_residual`."""
+        return float(to_numpy(kkt_residual(self.problem, self.codes)).max())
+
     def __repr__(self) -> str:
+        measure = f"kkt_residual={self.kkt_residual:.2g}" if self.gap is None else f"gap={self.gap:.2g}"
         return (
-            f"Solution({self.solver.name}, {self.status}, objective={self.objective:.6g}, gap={self.gap:.2g}, "
+            f"Solution({self.solver.name}, {self.status}, objective={self.objective:.6g}, {measure}, "
             f"iterations={self.iterations}, seconds={self.seconds:.3g})"
         )

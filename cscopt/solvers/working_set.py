@@ -69,6 +69,8 @@ class WorkingSet(Solver):
     def check(self, problem: CSCProblem) -> None:
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
+        if not problem.fused:
+            raise ValueError("working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'")
         if not is_numpy(problem.signal):
             raise TypeError("working-set serves NumPy arrays only; use 'admm', 'fista' or 'ista'")
 

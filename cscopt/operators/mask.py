@@ -1,0 +1,92 @@
+"""Sampling of pixels, and mixing of channels: the two forward models that work pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from cscopt import checks
+from cscopt.backend import Array, namespace, real_dtype
+from cscopt.linop import LinearOperator
+from cscopt.operators.held import Held
+
+
+class Mask(LinearOperator):
+    r"""x ↦ m ∘ x: weights that broadcast against an image (channel, \*space).
+
+    Where nothing else happens between picture and data, ``CSCProblem(mask=)`` says the same, and more solvers serve it.
+
+    Attributes
+    ----------
+    norm : float
+        max |m|, exact.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], mask: Any) -> None:
+        self._mask = Held(mask)
+        values = self._mask.values
+        if not np.isfinite(values).all() or np.iscomplexobj(values):
+            raise ValueError("mask must be real and finite")
+        if np.broadcast_shapes(values.shape, tuple(input_shape)) != tuple(input_shape):
+            raise ValueError(f"mask must broadcast against the image {tuple(input_shape)}; got shape {values.shape}")
+        if not values.any():
+            raise ValueError("mask must not be zero everywhere")
+        super().__init__(input_shape, input_shape, float(np.abs(values).max()))
+
+    def apply(self, x: Array) -> Array:
+        """m ∘ x."""
+        return self._mask.like(x, real_dtype(x)) * x
+
+    def adjoint(self, y: Array) -> Array:
+        """m ∘ y."""
+        return self.apply(y)
+
+
+class ChannelMix(LinearOperator):
+    r"""x ↦ T x over the channels: image (channel, \*space) to (rows of T, \*space).
+
+    Parameters
+    ----------
+    input_shape : tuple of int
+    matrix : array, (channels out, channels in)
+        T, for instance ``[[0.299, 0.587, 0.114]]`` from colour to grey (ITU-R BT.601).
+
+    Attributes
+    ----------
+    norm : float
+        Largest singular value of T, exact.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], matrix: Any) -> None:
+        self._matrix = Held(matrix)
+        values = self._matrix.values
+        if values.ndim != 2 or values.shape[1] != input_shape[0]:
+            raise ValueError(f"matrix must have {input_shape[0]} columns, one a channel; got shape {values.shape}")
+        if not np.isfinite(values).all() or not values.any():
+            raise ValueError("matrix must be finite and not zero everywhere")
+        self._turned = Held(np.ascontiguousarray(values.conj().T))
+        super().__init__(input_shape, (len(values), *input_shape[1:]), float(np.linalg.norm(values, 2)))
+
+    def apply(self, x: Array) -> Array:
+        """T x."""
+        return _mixed(self._matrix.like(x, x.dtype), x)
+
+    def adjoint(self, y: Array) -> Array:
+        """Tᴴ y."""
+        return _mixed(self._turned.like(y, y.dtype), y)
+
+
+def missing_pixels(shape: tuple[int, ...], share: float, rng: Any = None) -> Any:
+    """A random mask (ndarray of bool) in which round(share · pixels) pixels are missing (False)."""
+    if not 0 <= checks.real_number(share, "share") < 1:
+        raise ValueError(f"share must be at least 0 and below 1; got {share}")
+    mask = np.ones(math.prod(shape), dtype=bool)
+    mask[np.random.default_rng(rng).permutation(mask.size)[: round(share * mask.size)]] = False
+    return mask.reshape(shape)
+
+
+def _mixed(matrix: Array, x: Array) -> Array:
+    xp = namespace(x)
+    return xp.moveaxis(xp.tensordot(matrix, x, axes=((1,), (1,))), 0, 1)
