@@ -48,6 +48,7 @@ def measured(problem: CSCProblem, goal: float, rounds: int, only_ours: bool) -> 
     for name, (package, contender) in RIVALS.items():
         if importlib.util.find_spec(package) and not only_ours:
             seconds[name] = contender(problem, goal)
+            print(f"{name:>14}{seconds[name]:10.3f} s", flush=True)
     return seconds
 
 
@@ -56,11 +57,12 @@ def main() -> None:
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--ours", action="store_true", help="our solvers alone")
+    parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="numbers of the cases")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     print(describe())
     results = []
-    for case in CASES:
+    for case in (CASES[k] for k in arguments.cases):
         exact = solve(camera_problem(*case, np.float64), "working-set", tol=1e-8, max_iter=3000)
         seconds = measured(camera_problem(*case), exact.objective * (1 + ACCURACY), arguments.rounds, arguments.ours)
         theirs = min((s for name, s in seconds.items() if name in RIVALS), default=float("nan"))
