@@ -12,6 +12,7 @@ import math
 import os
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,7 @@ from cscopt.backend import Array, cache_folder, get_threads, is_complex, is_nump
 
 _IDLE_KEYS = 8
 _PLANNING_SECONDS = 2.0
+_KEPT_SECONDS = 0.01
 _SHORT = 1 << 20
 _lock = threading.RLock()
 _idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
@@ -150,9 +152,9 @@ def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Wor
     import pyfftw
 
     _load_wisdom()
-    before = pyfftw.export_wisdom()
+    began = time.perf_counter()
     space = Workspace(count, grid, dtype, threads)
-    if pyfftw.export_wisdom() != before:
+    if time.perf_counter() - began > _KEPT_SECONDS:  # else it was known, or is as soon measured as kept
         _save_wisdom()
     return space
 
@@ -164,10 +166,10 @@ def _wisdom_file() -> Any:
     return cache_folder() / f"wisdom-{version.replace(os.sep, '-')}.json"
 
 
-def _load_wisdom(again: bool = False) -> None:
+def _load_wisdom() -> None:
     """Plans measured by earlier processes; a missing, unreadable or foreign file only costs time."""
     global _wisdom_loaded
-    if _wisdom_loaded and not again:
+    if _wisdom_loaded:
         return
     _wisdom_loaded = True
     import pyfftw
@@ -178,23 +180,37 @@ def _load_wisdom(again: bool = False) -> None:
 
 
 def _save_wisdom() -> None:
-    """Keep the plans for the next process; a read-only or full disk only costs that one time."""
+    """Keep the plans for the next process; a read-only or full disk only costs that one time.
+
+    What other processes have kept meanwhile is added to the file, but not taken over: a length is planned one way in a
+    process, so that its results repeat bit by bit.
+    """
     import pyfftw
 
     temporary = None
     try:
         target = _wisdom_file()
-        _load_wisdom(again=True)  # keep what other processes have measured meanwhile
-        parts = pyfftw.export_wisdom()
+        parts = [part.decode() for part in pyfftw.export_wisdom()]
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
+            parts = [_union(*pair) for pair in zip(parts, json.loads(target.read_text()), strict=True)]
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".wisdom-")
         with os.fdopen(handle, "w") as file:
-            json.dump([part.decode() for part in parts], file)
+            json.dump(parts, file)
         os.replace(temporary, target)
     except OSError:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _union(ours: str, theirs: str) -> str:
+    """Our wisdom with the entries, a line each, that only theirs has; ours alone if theirs is of another FFTW."""
+    first, second = ours.rstrip().splitlines(), theirs.rstrip().splitlines()
+    if not first or not second or first[0] != second[0]:
+        return ours
+    known = set(first)
+    return "\n".join([*first[:-1], *(line for line in second[1:-1] if line not in known), first[-1], ""])
 
 
 def _scipy_pair(signal: Any, spectrum: Any, axes: tuple[int, ...], real: bool, threads: int) -> Any:

@@ -67,6 +67,34 @@ def test_wisdom_is_kept_and_a_broken_file_is_ignored(tmp_path):
     assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
 
 
+PLAN = (
+    "import numpy as np; from cscopt import fft; "
+    "fft.inverse(fft.forward(np.ones(({n}, {n})), ({n}, {n})), ({n}, {n}), True)"
+)
+
+
+def test_wisdom_of_processes_adds_up_and_changes_no_plan_of_this_one(tmp_path):
+    pytest.importorskip("pyfftw")
+    folder, sizes = tmp_path / "cache", (60, 84)
+    both = " ; ".join(
+        [
+            PLAN.format(n=sizes[0]),
+            f"import subprocess, sys; subprocess.run([sys.executable, '-c', {PLAN.format(n=sizes[1])!r}], check=True)",
+            "import pyfftw; before = pyfftw.export_wisdom()",
+            "from cscopt.fft import _save_wisdom; _save_wisdom()",
+            "print(pyfftw.export_wisdom() == before)",
+        ]
+    )
+    assert run(both, CSCOPT_CACHE_DIR=str(folder)) == "True"
+    (wisdom,) = folder.iterdir()
+    kept = set(wisdom.read_text().split("\\n"))
+    for n in sizes:
+        alone = tmp_path / str(n)
+        run(PLAN.format(n=n), CSCOPT_CACHE_DIR=str(alone))
+        assert len(kept) > len(next(alone.iterdir()).read_text().split("\\n"))
+    assert run(SOLVE, CSCOPT_CACHE_DIR=str(folder)) == "converged"
+
+
 def test_threads_are_one_setting(monkeypatch):
     monkeypatch.setenv("CSCOPT_NUM_THREADS", "3")
     assert cscopt.get_threads() == 3

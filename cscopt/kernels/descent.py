@@ -50,11 +50,11 @@ def descend(
     clock, height = 1.0, np.inf
     for r in range(rounds):
         if r > 0:
-            reports[member, 0] = (
-                inner(image[mine[0] : mine[1]], image[mine[0] : mine[1]], part_of(weight, mine[0], mine[1])) / 2
-            )
+            share = inner(image[mine[0] : mine[1]], image[mine[0] : mine[1]], part_of(weight, mine[0], mine[1])) / 2
+            l1 = share - share  # summed apart from reports: where arrays lie near, such a loop would round otherwise
             for n in range(my_codes[0], my_codes[1]):
-                reports[member, 0] += level[n] * size(values[n], None)
+                l1 += level[n] * size(values[n], None)
+            reports[member, 0] = share + l1
             wait(barrier, team)
             total = reports[:, 0].sum()
             clock = 1.0 if total > height else clock
