@@ -1,6 +1,6 @@
 """Time to a relative suboptimality of 1e-4: our solvers, SPORCO's ADMM and PGM, and SCICO's ADMM where installed.
 
-python benchmarks/accuracy.py [--json FILE] [--rounds N] [--ours]
+python benchmarks/accuracy.py [--json FILE] [--rounds N] [--cases 0 1 2] [--rivals NAME ...]
 
 Picture: scikit-image's camera, low-pass removed (tikhonov, 5), top-left crops; dictionaries: SPORCO's, normalised.
 float32. The reference optimum is found in float64 to a gap of 1e-8. A solver's clock stops when the objective of its
@@ -37,7 +37,7 @@ def our_time(problem: CSCProblem, method: str, goal: float) -> float:
     return first_below(solution.history["objective"], solution.history["seconds"], goal)
 
 
-def measured(problem: CSCProblem, goal: float, rounds: int, only_ours: bool) -> dict[str, float]:
+def measured(problem: CSCProblem, goal: float, rounds: int, others: list[str]) -> dict[str, float]:
     """Seconds of each contender: ours the median of some rounds in turn; theirs, which take a minute, of one."""
     our_time(problem, "working-set", goal)
     samples: dict[str, list[float]] = {name: [] for name in OURS}
@@ -46,7 +46,7 @@ def measured(problem: CSCProblem, goal: float, rounds: int, only_ours: bool) -> 
             samples[name].append(our_time(problem, name, goal))
     seconds = {name: statistics.median(values) for name, values in samples.items()}
     for name, (package, contender) in RIVALS.items():
-        if importlib.util.find_spec(package) and not only_ours:
+        if importlib.util.find_spec(package) and name in others:
             seconds[name] = contender(problem, goal)
             print(f"{name:>14}{seconds[name]:10.3f} s", flush=True)
     return seconds
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--ours", action="store_true", help="our solvers alone")
+    parser.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=list(RIVALS), help="compare with these")
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="numbers of the cases")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -64,7 +64,7 @@ def main() -> None:
     results = []
     for case in (CASES[k] for k in arguments.cases):
         exact = solve(camera_problem(*case, np.float64), "working-set", tol=1e-8, max_iter=3000)
-        seconds = measured(camera_problem(*case), exact.objective * (1 + ACCURACY), arguments.rounds, arguments.ours)
+        seconds = measured(camera_problem(*case), exact.objective * (1 + ACCURACY), arguments.rounds, arguments.rivals)
         theirs = min((s for name, s in seconds.items() if name in RIVALS), default=float("nan"))
         print(f"{case[0]}² {case[1]} λ = {case[2]}: optimum {exact.objective:.8g}, {exact.nonzeros} non-zeros")
         for name, value in seconds.items():

@@ -149,7 +149,6 @@ def clear() -> None:
 def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Workspace:
     if library() == "scipy" or _foreign(grid):
         return Workspace(count, grid, dtype, threads)
-    import pyfftw
 
     _load_wisdom()
     began = time.perf_counter()
