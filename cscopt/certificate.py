@@ -68,12 +68,12 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
 
 def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
     """`certify` for codes already on the grid, (rows, maps, *grid)."""
-    value = problem.items_sum(problem.kernels.weighted_l1(rows, problem.levels))
     if not problem.penalty.certified:
         codes = problem.synthesis.crop(rows)
         objective = problem.objective(codes)
         nothing = namespace(objective).full_like(objective, float("-inf"))
         return Certificate(objective, nothing, kkt_residual(problem, codes))
+    value = problem.items_sum(problem.kernels.weighted_l1(rows, problem.levels))
     return certify_spectrum(problem, problem.system.synthesize(rows), value)
 
 

@@ -18,6 +18,13 @@ def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
         raise TypeError(f"{name} must be {listing(names)}; got {array.dtype}")
 
 
+def batch_of(array: Array, shape: tuple[int, ...], name: str) -> None:
+    """Refuse what is not a batch of floating items of a shape."""
+    floating(array, name)
+    if tuple(array.shape[1:]) != shape:
+        raise ValueError(f"{name} must be (batch, *{shape}); got {tuple(array.shape)}")
+
+
 def finite(array: Array, name: str) -> None:
     """Refuse NaN and infinity."""
     xp = namespace(array)

@@ -27,15 +27,24 @@ class LeastSquares:
         A, the identity if absent.
     mask : array, optional
         W, broadcasting against the signal; one if absent.
+    system : Synthesis, optional
+        A D, if it is known already.
     """
 
-    def __init__(self, signal: Array, synthesis: Synthesis, forward: LinearOperator | None, mask: Array | None) -> None:
+    def __init__(
+        self,
+        signal: Array,
+        synthesis: Synthesis,
+        forward: LinearOperator | None,
+        mask: Array | None,
+        system: Synthesis | None = None,
+    ) -> None:
         xp = namespace(signal)
         self.signal, self.synthesis, self.forward, self.mask = signal, synthesis, forward, mask
         self.spectral = mask is None and synthesis.boundary == "circular" and synthesis.real != is_complex(signal)
         if self.spectral and forward is not None:
             self.spectral = self.response is not None
-        self.system = self.through(synthesis)
+        self.system = self.through(synthesis) if system is None else system
         self.target = self._spectrum(signal) if self.spectral else self._weighted(signal)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
         if mask is not None:
@@ -134,7 +143,5 @@ class LeastSquares:
         if mask is not None and mask.ndim == self.signal.ndim and mask.shape[0] > 1:
             mask = xp.take(mask, items, axis=0)
         forward = None if self.forward is None else self.forward.take(items)
-        new = LeastSquares(xp.take(self.signal, items, axis=0), self.synthesis, forward, mask)
-        if forward is self.forward:
-            new.system = self.system
-        return new
+        system = self.system if forward is self.forward else None
+        return LeastSquares(xp.take(self.signal, items, axis=0), self.synthesis, forward, mask, system)

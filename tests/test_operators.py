@@ -205,7 +205,10 @@ def test_noise_has_its_size_and_place(rng):
         (lambda: MRI(np.full((4, 4), 0.5)), "mask must hold 0 and 1 alone"),
         (lambda: MRI(np.ones((4, 4)), np.ones((2, 4, 5))), r"sensitivities must be \(coil, 4, 4\); got \(2, 4, 5\)"),
         (lambda: MRI(np.ones((4, 4)), np.zeros((2, 4, 4))), "sensitivities must be finite and not zero"),
-        (lambda: MRI(np.ones((4, 4))).apply(np.ones((1, 4, 4))), r"image must be \(batch, 1, 4, 4\); got \(1, 4, 4\)"),
+        (
+            lambda: MRI(np.ones((4, 4))).apply(np.ones((1, 4, 4))),
+            r"image must be \(batch, \*\(1, 4, 4\)\); got \(1, 4, 4\)",
+        ),
         (lambda: MRI(np.ones((4, 4))).adjoint(np.ones((1, 1, 4, 4))), "data must be complex; got float64"),
         (lambda: random_mask((8, 8), 0.5), "acceleration must be at least 1"),
         (lambda: random_mask((8, 8), 4, centre=0.9), "centre must leave the acceleration its samples"),

@@ -68,14 +68,14 @@ class Blur(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         r"""h * x of images (batch, channel, \*space)."""
-        self._fits(x, self.input_shape, "image")
+        checks.batch_of(x, self.input_shape, "image")
         spectrum = fft.forward(x, self._grid)
         blurred = fft.inverse(spectrum * self._factor(x), self._grid, not is_complex(x))
         return blurred[(..., *(slice(f, f + n) for f, n in zip(self._first, self._out, strict=True)))]
 
     def adjoint(self, y: Array) -> Array:
         r"""Correlation with h, (batch, channel, \*space)."""
-        self._fits(y, self.output_shape, "data")
+        checks.batch_of(y, self.output_shape, "data")
         if self._out != self._grid:
             y = _placed(y, self._grid, self._first)
         xp = namespace(y)
@@ -94,11 +94,6 @@ class Blur(LinearOperator):
     def _factor(self, like: Array) -> Array:
         held = self._whole if is_complex(like) else self._half
         return held.like(like, namespace(like).result_type(like.dtype, namespace(like).complex64))
-
-    def _fits(self, array: Array, shape: tuple[int, ...], name: str) -> None:
-        checks.floating(array, name)
-        if tuple(array.shape[1:]) != shape:
-            raise ValueError(f"{name} must be (batch, {', '.join(map(str, shape))}); got {tuple(array.shape)}")
 
 
 def gaussian_kernel(sigma: float, ndim: int = 2) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ class MRI(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         r"""Data of images (batch, 1, \*space); complex."""
-        self._fits(x, self.input_shape, "image")
+        checks.batch_of(x, self.input_shape, "image")
         xp = namespace(x)
         complex_dtype = xp.result_type(x.dtype, xp.complex64)
         images = xp.astype(x, complex_dtype, copy=False)
@@ -72,7 +73,7 @@ class MRI(LinearOperator):
 
     def adjoint(self, y: Array) -> Array:
         r"""Aᴴ y, (batch, 1, \*space); complex."""
-        self._fits(y, self.output_shape, "data")
+        checks.batch_of(y, self.output_shape, "data")
         if not is_complex(y):
             raise TypeError(f"data must be complex; got {y.dtype}")
         xp = namespace(y)
@@ -93,7 +94,7 @@ class MRI(LinearOperator):
 
     def spectrum_of(self, y: Array) -> Array:
         """Data as the plain transform of an image that A would map to them."""
-        return self._of_data(y) * self._ramp(y)
+        return self._of_data(y) * self._ramp.like(y, y.dtype)
 
     @property
     def _space(self) -> tuple[int, ...]:
@@ -122,18 +123,14 @@ class MRI(LinearOperator):
     def _centred(self, images: Array) -> Array:
         return namespace(images).roll(images, self._shifts(1), axis=self._axes)
 
-    def _ramp(self, like: Array) -> Array:
+    @cached_property
+    def _ramp(self) -> Held:
         """Phases e^{−2πi ω⌊n/2⌋/n} that move an image's origin from the corner to its centre."""
         total: Any = 1.0
         for axis, n in enumerate(self._space):
             phase = np.exp(-2j * np.pi * ((np.arange(n) * (n // 2)) % n) / n)
             total = total * phase.reshape(tuple(-1 if a == axis else 1 for a in range(len(self._space))))
-        return Held(total).like(like, like.dtype)
-
-    def _fits(self, array: Array, shape: tuple[int, ...], name: str) -> None:
-        checks.floating(array, name)
-        if tuple(array.shape[1:]) != shape:
-            raise ValueError(f"{name} must be (batch, {', '.join(map(str, shape))}); got {tuple(array.shape)}")
+        return Held(total)
 
 
 def cartesian_mask(

@@ -78,20 +78,15 @@ class Bicubic(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """R_v x R_hᵀ of a batch (batch, channel, H, W)."""
-        self._fits(x, self.input_shape)
+        checks.batch_of(x, self.input_shape, "image")
         vertical, horizontal = self._matrices_like(x)
         return _times(vertical, horizontal, x)
 
     def adjoint(self, y: Array) -> Array:
         """R_vᵀ y R_h of a batch (batch, channel, h, w)."""
-        self._fits(y, self.output_shape)
+        checks.batch_of(y, self.output_shape, "image")
         vertical, horizontal = self._matrices_like(y)
         return _times(vertical.T, horizontal.T, y)
-
-    def _fits(self, array: Array, shape: tuple[int, ...]) -> None:
-        checks.floating(array, "image")
-        if tuple(array.shape[1:]) != shape:
-            raise ValueError(f"image must be (batch, *{shape}); got {tuple(array.shape)}")
 
     def _matrices_like(self, array: Array) -> tuple[Any, Any]:
         """R_v and R_h for an array: sparse for NumPy (no BLAS, whose waiting threads starve ours), else dense."""

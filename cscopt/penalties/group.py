@@ -77,10 +77,8 @@ class GroupL1(Penalty):
         """max_g ‖S_Λ(c_g)‖ / μ of each item: codes are zero exactly where it is ≤ 1."""
         lam = self.resolve(tuple(correlations.shape), correlations)
         norms = self._norms(soft_threshold(correlations, lam))
-        return (
-            namespace(norms).astype(namespace(norms).max(norms, axis=over_items(norms)), namespace(norms).float64)
-            / self.mu
-        )
+        xp = namespace(norms)
+        return xp.astype(xp.max(norms, axis=over_items(norms)), xp.float64) / self.mu
 
     def dual(self, correlations: Array, norm_sq: Array, overlap: Array) -> Array:
         """The better of two feasible multiples of r, from s = 1 (right at the optimum) and from the free best.

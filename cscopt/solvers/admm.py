@@ -175,8 +175,6 @@ class ADMM(Solver):
         return problem.kernels.proximal(state.v, problem.levels, 1 / problem.per_row(state.rho))
 
     def certificate(self, problem: CSCProblem, state: ADMMState) -> Certificate:
-        if not problem.fused:
-            return self.certify(problem, state)
         y, l1 = self._proximal(problem, state)
         spectrum, l1 = problem.system.synthesize(y), problem.items_sum(l1)
         if state.data is not None:

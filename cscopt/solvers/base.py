@@ -47,7 +47,7 @@ class Solver:
         return 10
 
     def certificate(self, problem: CSCProblem, state: Any) -> Certificate:
-        """Certificate of a state, from scratch unless the solver knows a cheaper way."""
+        """Certificate of a state of an ℓ1 problem, from scratch unless the solver knows a cheaper way."""
         return self.certify(problem, state)
 
     def certify(self, problem: CSCProblem, state: Any) -> Certificate:

@@ -104,7 +104,5 @@ class FISTA(Solver):
         return state.x
 
     def certificate(self, problem: CSCProblem, state: FISTAState) -> Certificate:
-        if not problem.fused:
-            return self.certify(problem, state)
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(state.x_spectrum))
         return compare(norm_sq / 2 + state.l1, state.dual)

@@ -73,7 +73,5 @@ class ISTA(Solver):
         return state.x
 
     def certificate(self, problem: CSCProblem, state: ISTAState) -> Certificate:
-        if not problem.fused:
-            return self.certify(problem, state)
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(state.spectrum))
         return compare(norm_sq / 2 + state.l1, state.dual)

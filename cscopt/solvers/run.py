@@ -73,7 +73,7 @@ class Run:
     def look(self, count: int) -> dict[str, float]:
         """Certify, record, and take out the items that are done."""
         report = self.solver.report(self.running, self.state)
-        if count == 0:  # from scratch: no step has given a dual point yet
+        if count == 0 or not self.problem.fused:  # from scratch: no step has given a dual point
             certificate = self.solver.certify(self.running, self.state)
         else:
             certificate = self.solver.certificate(self.running, self.state)
