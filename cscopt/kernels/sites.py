@@ -38,7 +38,7 @@ class Sites:
         self.filters = np.ascontiguousarray(filters).reshape(-1)
         self.taps = self.filters.size // self.maps
         reach = three(filters.shape[2:])
-        self._reach = reach
+        self.reach = reach
         self.support, self.width = (filters.shape[1], *reach[:2]), reach[2]
         self.pixels = math.prod(grid)
         axis = 3 - len(grid)
@@ -63,7 +63,7 @@ class Sites:
         """q, or −1 − q where an atom wraps around."""
         a2, line = q % self.extents[2], q // self.extents[2]
         a1, a0 = line % self.extents[1], line // self.extents[1] % self.extents[0]
-        fits = [a + k <= n for a, k, n in zip((a0, a1, a2), self._reach, self.extents, strict=True)]
+        fits = [a + k <= n for a, k, n in zip((a0, a1, a2), self.reach, self.extents, strict=True)]
         return np.where(fits[0] & fits[1] & fits[2], q, -1 - q)
 
     def bands(self, q: Any) -> Any:

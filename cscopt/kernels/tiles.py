@@ -61,12 +61,14 @@ class Correlator:
         """max |⟨d_m(· − p), image⟩| / Λ (its positive part if codes are) over an image (groups, channels, *grid)."""
         return self.pick(image, levels, math.inf)[0]
 
-    def pick(self, image: Any, levels: Levels, threshold: float) -> tuple[float, Any]:
+    def pick(self, image: Any, levels: Levels, threshold: float) -> tuple[float, Any, Any]:
         """`worst`, and of each cell the coefficient that comes first by |⟨d, image⟩| / Λ, if that exceeds `threshold`.
 
-        Coefficients are (group · pixels + p) · maps + m.
+        Coefficients are (group · pixels + p) · maps + m. Third is the largest |⟨d, image⟩| / Λ of each cell, (groups,
+        *cells), 0 where it does not exceed the threshold.
         """
-        n_cells = len(image) * math.prod(-(-n // self._cell(n)) for n in self.extents) if threshold < math.inf else 0
+        cells = (len(image), *(-(-n // self._cell(n)) for n in self.extents))
+        n_cells = math.prod(cells) if threshold < math.inf else 0
         images = np.ascontiguousarray(image, self.dtype).reshape((*image.shape[:2], *self.extents))
         found = shared_out(
             lambda begin, end: [self._share(images, levels, threshold, n_cells, begin, end)],
@@ -77,7 +79,7 @@ class Correlator:
             worst = max(worst, high)
             better = (other > best) | ((other == best) & (place < index))
             best, index = np.where(better, other, best), np.where(better, place, index)
-        return float(worst), index[best > 0]
+        return float(worst), index[best > 0], best.reshape(cells) if n_cells else best
 
     def _share(self, images: Any, levels: Levels, threshold: float, n_cells: int, begin: int, end: int) -> Any:
         real = self.bank.real.dtype

@@ -12,6 +12,7 @@ from cscopt.kernels import atoms
 from cscopt.kernels.descent import descend
 from cscopt.kernels.team import together
 from cscopt.problem import CSCProblem
+from cscopt.solvers.local_dual import local_scale
 
 _MOMENTUM = 0.8
 
@@ -29,11 +30,21 @@ class ActiveSet:
 
 
 class Look(NamedTuple):
-    """What one pass over all filters tells of an active set."""
+    """What one pass over all filters tells of an active set.
+
+    Attributes
+    ----------
+    excess : float
+        How far the set is from done: the relative gap that a dual point scaled by place would leave if scaling did
+        all it should (see `local_dual`), at most the largest violation.
+    cells : ndarray
+        The worst violations by place (see `Correlator.pick`).
+    """
 
     objective: float
     dual: float
-    violation: float
+    excess: float
+    cells: Any
 
 
 class Item:
@@ -83,13 +94,34 @@ class Item:
         return lam * weight[group % len(weight), m % weight.shape[1], p]
 
     def look(self, active: ActiveSet, residual: Any, threshold: float) -> tuple[Look, ActiveSet]:
-        """Objective, dual value and largest violation, and the set with what it proposes to add."""
-        violation, proposed = self.correlator.pick(residual.reshape(self.shape), self.levels, threshold)
-        norm_sq = atoms.inner(residual, residual, self.weight) + self.unseen
-        overlap = atoms.inner(self.target, residual, self.weight) + self.unseen
+        """What the set's residual tells, and the set with what it proposes to add."""
+        violation, proposed, cells = self.correlator.pick(residual.reshape(self.shape), self.levels, threshold)
+        norm_sq, overlap = self._measures(residual)
         objective = norm_sq / 2 + float(np.sum(self.lam(active.keys) * np.abs(active.values), dtype=np.float64))
-        dual = float(dual_value(np.float64(norm_sq), np.float64(overlap), np.float64(violation)))
-        return Look(objective, dual, violation), ActiveSet(active.keys, active.values, np.sort(proposed))
+        dual = float(dual_value(norm_sq, overlap, np.float64(violation)))
+        excess = max(violation - 1, 0.0)
+        hoped = self._dual_of(self._scaled(residual, cells), 1.0)
+        if hoped > 0:
+            excess = min(excess, max(objective / hoped - 1, 0.0))
+        return Look(objective, dual, excess, cells), ActiveSet(active.keys, active.values, np.sort(proposed))
+
+    def local_dual(self, residual: Any, cells: Any) -> float:
+        """Value of the dual point that is scaled by place, after a pass over all filters that makes it feasible."""
+        point = self._scaled(residual, cells)
+        return self._dual_of(point, self.correlator.worst(point.reshape(self.shape), self.levels))
+
+    def _scaled(self, residual: Any, cells: Any) -> Any:
+        scale = local_scale(cells, self.correlator.cell, self.sites.reach, self.sites.extents)
+        image = residual.reshape((len(scale), -1, *scale.shape[1:]))
+        return (image * scale[:, None].astype(self.levels.level.dtype, copy=False)).reshape(-1)
+
+    def _dual_of(self, point: Any, violation: float) -> float:
+        return float(dual_value(*self._measures(point), np.float64(violation)))
+
+    def _measures(self, residual: Any) -> tuple[Any, Any]:
+        """‖W(y − D x)‖² and ⟨Wy, W(y − D x)⟩."""
+        norm_sq = atoms.inner(residual, residual, self.weight) + self.unseen
+        return np.float64(norm_sq), np.float64(atoms.inner(self.target, residual, self.weight) + self.unseen)
 
     def descend(self, active: ActiveSet, residual: Any, rounds: int, tolerance: float) -> tuple[ActiveSet, int]:
         """Coordinate descent on the set and what was proposed; `residual` is used up. Zeros are dropped."""

@@ -46,6 +46,10 @@ class Solver:
         """Iterations between two looks at the gap that keep their cost below a tenth of the run."""
         return 10
 
+    def sharpen(self, problem: CSCProblem, state: Any, tol: float) -> Any:
+        """A state with a better dual point, if that may bring its gap down to tol; by default the state as it is."""
+        return state
+
     def certificate(self, problem: CSCProblem, state: Any) -> Certificate:
         """Certificate of a state of an ℓ1 problem, from scratch unless the solver knows a cheaper way."""
         return self.certify(problem, state)

@@ -72,6 +72,7 @@ class Run:
 
     def look(self, count: int) -> dict[str, float]:
         """Certify, record, and take out the items that are done."""
+        self.state = self.solver.sharpen(self.running, self.state, self.tol)
         report = self.solver.report(self.running, self.state)
         if count == 0 or not self.problem.fused:  # from scratch: no step has given a dual point
             certificate = self.solver.certify(self.running, self.state)

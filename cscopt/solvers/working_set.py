@@ -27,13 +27,14 @@ _MOST_SWEEPS = 32
 
 @dataclass(frozen=True)
 class WorkingSetState:
-    """An active set for each item, with W²(y − D x), objective, best dual value and largest violation of each."""
+    """An active set for each item, with W²(y − D x), objective, best dual value, and what is amiss (`Look`)."""
 
     sets: tuple[ActiveSet, ...]
     residual: Array
     objective: Array
     dual: Array
-    violation: Array
+    excess: Array
+    cells: tuple[Any, ...]
     mark: Array
     iteration: int = 0
     sweeps: int = 0
@@ -79,14 +80,14 @@ class WorkingSet(Solver):
         zeros = np.zeros(problem.batch)
         shape = (problem.batch * problem.synthesis.groups, problem.synthesis.image_channels, *problem.synthesis.grid)
         residual = np.zeros(shape, problem.code_dtype)
-        state = WorkingSetState(tuple(sets), residual, zeros, zeros, np.ones(problem.batch), mark(problem))
+        state = WorkingSetState(tuple(sets), residual, zeros, zeros, zeros, (None,) * problem.batch, mark(problem))
         return self._looked(problem, state, sets)
 
     def step(self, problem: CSCProblem, state: WorkingSetState) -> WorkingSetState:
         rounds = min(self.sweeps + state.iteration, max(self.sweeps, _MOST_SWEEPS))
         sets, sweeps = [], 0
         for item, residual in enumerate(_by_item(problem, state.residual)):
-            excess = max(float(state.violation[item]) - 1, 64 * float(np.finfo(problem.real).eps))
+            excess = max(float(state.excess[item]), 64 * float(np.finfo(problem.real).eps))
             tolerance = _INNER * excess
             active, done = item_of(problem, item).descend(state.sets[item], residual.copy(), rounds, tolerance)
             sets.append(active)
@@ -99,9 +100,9 @@ class WorkingSet(Solver):
         looks, residuals, found = [], [], []
         for item, active in enumerate(sets):
             part = item_of(problem, item)
-            excess = max(float(state.violation[item]) - 1, 0.0)
             residual = part.residual(active)
-            look, active = part.look(active, residual, 1 + min(_MARGIN * excess, _MOST_MARGIN))
+            margin = min(_MARGIN * float(state.excess[item]), _MOST_MARGIN)
+            look, active = part.look(active, residual, 1 + margin)
             looks.append(look)
             residuals.append(residual)
             found.append(active)
@@ -111,8 +112,17 @@ class WorkingSet(Solver):
             residual=np.stack(residuals).reshape(state.residual.shape),
             objective=np.array([look.objective for look in looks]),
             dual=np.maximum(state.dual, [look.dual for look in looks]),
-            violation=np.array([look.violation for look in looks]),
+            excess=np.array([look.excess for look in looks]),
+            cells=tuple(look.cells for look in looks),
         )
+
+    def sharpen(self, problem: CSCProblem, state: WorkingSetState, tol: float) -> WorkingSetState:
+        dual = state.dual.copy()
+        for item, residual in enumerate(_by_item(problem, state.residual)):
+            least = (1 - tol) * state.objective[item]
+            if dual[item] < least <= state.objective[item] / (1 + state.excess[item]):
+                dual[item] = max(dual[item], item_of(problem, item).local_dual(residual, state.cells[item]))
+        return replace(state, dual=dual)
 
     def look_every(self, problem: CSCProblem) -> int:
         return 1
