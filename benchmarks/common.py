@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import resource
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -91,6 +93,38 @@ def machine() -> dict[str, Any]:
 def describe() -> str:
     """The machine in one line."""
     return ", ".join(f"{name} {value}" for name, value in machine().items())
+
+
+def in_fresh_process(script: str, case: Mapping[str, Any]) -> dict[str, Any]:
+    """What a benchmark prints when called with `--one` and a case, in a process of its own."""
+    command = [sys.executable, script, "--one", json.dumps(case)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def draw_bars(path: str | None, groups: Mapping[str, Mapping[str, float]], label: str) -> None:
+    """Bars of a few contenders, a panel for each case."""
+    if not path:
+        return
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(groups), figsize=(4 * len(groups), 3), layout="constrained", squeeze=False)
+    for axes, (title, values) in zip(panels[0], groups.items(), strict=True):
+        axes.barh(list(values), list(values.values()), color="tab:blue")
+        axes.bar_label(axes.containers[0], fmt="%.3g", padding=3)
+        axes.set(xscale="log", title=title, xlabel=label)
+        axes.margins(x=0.2)
+        axes.invert_yaxis()
+    figure.savefig(path, dpi=150)
+    print(f"written: {path}")
 
 
 def keep(path: str | None, results: Any) -> None:

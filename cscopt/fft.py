@@ -25,6 +25,7 @@ _IDLE_KEYS = 8
 _PLANNING_SECONDS = 2.0
 _KEPT_SECONDS = 0.01
 _SHORT = 1 << 20
+_AT_A_TIME = 1 << 20
 _lock = threading.RLock()
 _idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
 _wisdom_loaded = False
@@ -234,26 +235,43 @@ def _threads_for(count: int, grid: tuple[int, ...]) -> int:
 
 def _forward_numpy(x: Any, grid: tuple[int, ...]) -> Any:
     lead, space = x.shape[: x.ndim - len(grid)], x.shape[x.ndim - len(grid) :]
-    count = math.prod(lead)
-    with workspace(count, grid, x.dtype, _threads_for(count, grid)) as buffers:
-        if space != tuple(grid):
-            buffers.signal[...] = 0
-        inside = (slice(None), *(slice(0, n) for n in space))
-        buffers.signal[inside] = x.reshape((count, *space))
-        buffers.forward()
-        return buffers.spectrum.reshape((*lead, *buffers.spectrum.shape[1:])).copy()
+    images = x.reshape((-1, *space))
+    result = np.empty((len(images), *frequency_shape(grid, x.dtype.kind == "f")), np.result_type(x.dtype, np.complex64))
+    inside = (slice(None), *(slice(0, n) for n in space))
+    for part, count in _parts(len(images), grid):
+        with workspace(count, grid, x.dtype, _threads_for(count, grid)) as buffers:
+            if space != tuple(grid):
+                buffers.signal[...] = 0
+            buffers.signal[inside] = images[part]
+            buffers.forward()
+            result[part] = buffers.spectrum
+    return result.reshape((*lead, *result.shape[1:]))
 
 
 def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool) -> Any:
     lead = spectrum.shape[: spectrum.ndim - len(grid)]
     dtype = spectrum.real.dtype if real else spectrum.dtype
-    count = math.prod(lead)
-    with workspace(count, grid, dtype, _threads_for(count, grid)) as buffers:
-        buffers.spectrum[...] = spectrum.reshape(buffers.spectrum.shape)
-        buffers.inverse()
-        scale = dtype.type(1 / math.prod(grid)) if real else 1 / math.prod(grid)
-        result = np.multiply(buffers.signal, scale, dtype=dtype)
-        return result.reshape((*lead, *grid))
+    spectra = spectrum.reshape((-1, *spectrum.shape[len(lead) :]))
+    result = np.empty((len(spectra), *grid), dtype)
+    scale = dtype.type(1 / math.prod(grid)) if real else 1 / math.prod(grid)
+    for part, count in _parts(len(spectra), grid):
+        with workspace(count, grid, dtype, _threads_for(count, grid)) as buffers:
+            buffers.spectrum[...] = spectra[part]
+            buffers.inverse()
+            np.multiply(buffers.signal, scale, out=result[part])
+    return result.reshape((*lead, *grid))
+
+
+def _parts(images: int, grid: tuple[int, ...]) -> Iterator[tuple[slice, int]]:
+    """Images handled at a time, so that the buffers kept for the next call stay small."""
+    count = divisor(images, _AT_A_TIME // math.prod(grid))
+    for first in range(0, images, count):
+        yield slice(first, first + count), count
+
+
+def divisor(n: int, most: int) -> int:
+    """Largest divisor of n that is at most `most`, and at least 1."""
+    return max((k for k in range(1, min(n, most) + 1) if n % k == 0), default=1)
 
 
 def _after_fork() -> None:

@@ -131,7 +131,7 @@ class Synthesis(LinearOperator):
         values = self.filters.values
         xp = namespace(values)
         if values.shape[1] == 1:
-            return xp.sum(xp.real(xp.conj(values) * values), axis=0), None
+            return xp.real(xp.vecdot(values, values, axis=-values.ndim)), None
         by_frequency = xp.moveaxis(values, (0, 1), (-1, -2))
         product = xp.matmul(by_frequency, xp.conj(xp.matrix_transpose(by_frequency)))
         eigenvalues, vectors = xp.linalg.eigh(product)

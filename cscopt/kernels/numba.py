@@ -245,8 +245,7 @@ def _keep(array: Any) -> None:
 
 def _chunk(maps: int, pixels: int) -> int:
     """Maps handled together: small maps share the cost of a call."""
-    wanted = max(1, min(maps, _CHUNK // pixels))
-    return max(k for k in range(1, wanted + 1) if maps % k == 0)
+    return fft.divisor(maps, _CHUNK // pixels)
 
 
 def _flat(codes: Any) -> Any:

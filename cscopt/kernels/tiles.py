@@ -53,8 +53,7 @@ class Correlator:
         self.extents = three(grid)
         self.origins = list(itertools.product(*(range(0, n, a.step) for n, a in zip(grid, self.axes, strict=True))))
         maps = len(filters)
-        wanted = max(1, min(maps, _CHUNK // math.prod(self.tile)))
-        self.count = max(k for k in range(1, wanted + 1) if maps % k == 0)
+        self.count = fft.divisor(maps, _CHUNK // math.prod(self.tile))
         self.chunks = maps // self.count
 
     def worst(self, image: Any, levels: Levels) -> float:
