@@ -10,8 +10,8 @@ from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
 from cscopt.solvers.working_set import WorkingSet
 
-_DENSE = 1000.0
-"""λ_max/λ from which codes are so dense (2 % and more) that ADMM reached a gap of 1e-3 first."""
+_DENSE = 50.0
+"""λ_max/λ, a filter, from which codes are so dense that ADMM reached a gap of 1e-3 first (benchmarks/choice.py)."""
 
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
@@ -29,7 +29,7 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
     ratio = float(namespace(problem.zero_violation).max(problem.zero_violation))
     maps = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
     free = free_memory(problem.signal)
-    if ratio < _DENSE:
+    if ratio < _DENSE * problem.synthesis.n_filters:
         return WorkingSet(), f"few coefficients will not be zero: λ is λ_max / {ratio:.3g}"
     if free is not None and 2 * ADMM.arrays * maps > free:
         return WorkingSet(), "arrays of all maps would not fit into memory"
