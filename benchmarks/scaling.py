@@ -67,7 +67,7 @@ def draw(path: str, results: list[dict[str, Any]]) -> None:
         axes.loglog(values, [r["seconds"] for r in rows], "o-", label="seconds")
         axes.loglog(values, [r["peak MiB"] / 1024 for r in rows], "s--", label="peak GiB")
         axes.set(xlabel={"share": "λ / λ_max"}.get(name, name), xticks=values, xticklabels=[str(v) for v in values])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(plt.NullLocator())
         axes.grid(alpha=0.3)
     panels[0][0].legend()
     figure.savefig(path, dpi=150)
