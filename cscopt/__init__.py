@@ -3,13 +3,23 @@
 from cscopt.backend import get_threads, set_threads, to_numpy
 from cscopt.certificate import Certificate, certify, kkt_residual
 from cscopt.codes import SparseCodes
+from cscopt.datafit import L1Fit, L2Fit, PoissonFit
 from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
 from cscopt.penalties import L0, L1, ElasticNet, GroupL1, L1MinusL2, Penalty
 from cscopt.problem import CSCProblem
-from cscopt.solvers import ADMM, FISTA, ISTA, Solution, WorkingSet, debias, solve
+from cscopt.solvers import ADMM, FISTA, ISTA, Solution, WorkingSet, debias, l1_ball, minimise_l1, path, solve
 from cscopt.synthesis import Synthesis
-from cscopt.tasks import code
+from cscopt.tasks import (
+    Restoration,
+    code,
+    deblur,
+    denoise,
+    inpaint,
+    reconstruct_ct,
+    reconstruct_mri,
+    super_resolve,
+)
 
 __version__ = "0.1.0"
 
@@ -25,9 +35,13 @@ __all__ = [
     "ElasticNet",
     "FunctionOperator",
     "GroupL1",
+    "L1Fit",
     "L1MinusL2",
+    "L2Fit",
     "LinearOperator",
     "Penalty",
+    "PoissonFit",
+    "Restoration",
     "Solution",
     "SparseCodes",
     "Synthesis",
@@ -35,11 +49,20 @@ __all__ = [
     "certify",
     "code",
     "debias",
+    "deblur",
+    "denoise",
     "dot_test",
     "from_scipy",
     "get_threads",
+    "inpaint",
     "kkt_residual",
+    "l1_ball",
+    "minimise_l1",
+    "path",
+    "reconstruct_ct",
+    "reconstruct_mri",
     "set_threads",
     "solve",
+    "super_resolve",
     "to_numpy",
 ]

@@ -56,6 +56,10 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
 
     r = W(y − A D x) is the residual, θ = s r the dual point (see `dual_value`), and the gap is
     P(x) − (½‖Wy‖² − ½‖Wy − θ‖²), relative to P(x).
+
+    For other fits f the dual point is p = −s ∇f(A D x), and the gap is P(x) + f*(−p). Where `L1Fit` has a corner or
+    `PoissonFit` its constraint, that is only one of many subgradients: the gap is true but may be far too large, and
+    `Solution.gap` has the better p of ADMM's multiplier.
     """
     found = certify_rows(problem, problem.embed(codes))
     if not problem.penalty.nonnegative:
@@ -79,6 +83,8 @@ def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
 
 def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Certificate:
     """`certify` from the spectrum of D x and g(x) of each item."""
+    if not problem.datafit.quadratic:
+        return certify_point(problem, spectrum, value, problem.datafit.descent(spectrum))
     residual = problem.datafit.residual(spectrum)
     norm_sq, overlap = problem.datafit.measures(residual)
     ascent = problem.datafit.ascent(residual)
@@ -89,11 +95,41 @@ def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Cert
     return compare(norm_sq / 2 + value, dual)
 
 
+def certify_point(problem: CSCProblem, spectrum: Array, value: Array, point: Array) -> Certificate:
+    """Certificate of a fit that is split off (`SplitFit`), from the spectrum of A D x, g(x), and a dual point q."""
+    return compare(problem.datafit.value(spectrum) + value, point_value(problem, point))
+
+
+def point_value(problem: CSCProblem, point: Array) -> Array:
+    """The best −f*(−s p) − g*(s DᴴAᴴp) of each item over scales s that make p = W q feasible.
+
+    f*(0) ≤ 0 for every `Fit`, so that it is 0 at least.
+    """
+    ascent = problem.datafit.ascent(point)
+    if problem.fused:
+        worst = problem.items_max(problem.violation(ascent))
+        xp = namespace(worst)
+        scales = [(1 / xp.maximum(xp.ones_like(worst), worst), xp.zeros_like(worst))]
+    else:
+        scales = problem.penalty.feasible(problem.correlations(ascent))
+    best = namespace(point).zeros_like(scales[0][1])
+    for scale, conjugate in scales:
+        best = namespace(best).maximum(best, problem.datafit.dual(point, scale) - conjugate)
+    return best
+
+
 def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
     """‖x − prox_{s g}(x − s ∇f(x))‖ / max(‖x‖, s ‖∇f(x)‖) of each item: zero at a stationary point, and only there.
 
     The step s is 1 for a convex penalty, where it does not matter; else 1 / ‖W A D‖², the longest that descends.
+
+    Raises
+    ------
+    TypeError
+        If the fit is not least squares: it has corners, or constraints.
     """
+    if not problem.datafit.quadratic:
+        raise TypeError(f"kkt_residual serves least squares alone; the fit is {problem.fit.name!r}")
     xp = namespace(codes)
     gradient = problem.gradient(codes)
     if problem.penalty.convex or problem.lipschitz is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cscopt.backend import Array, free_memory, is_array, listing, namespace
+from cscopt.backend import Array, asarray_like, device, free_memory, is_array, listing, namespace, real_dtype
 
 
 def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
@@ -39,6 +39,35 @@ def positive_number(value: Any, name: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(f"{name} must be positive and finite; got {value!r}")
     return number
+
+
+def positive(value: Any, name: str) -> None:
+    """A finite number above zero, or a real array of them."""
+    if not (is_array(value) and value.ndim > 0):
+        positive_number(value, name)
+        return
+    xp = namespace(value)
+    if not xp.isdtype(value.dtype, ("real floating", "integral")):
+        raise TypeError(f"{name} must be real; got an array of {value.dtype}")
+    if xp.isdtype(value.dtype, "real floating"):
+        finite(value, name)
+    if not bool(xp.all(value > 0)):
+        raise ValueError(f"{name} must be positive everywhere; its least entry is {float(xp.min(value)):g}")
+
+
+def alongside(values: Any, signal: Array, name: str) -> Array:
+    """A number, or a real array that broadcasts against the signal: with its axes, library, device and precision."""
+    if not is_array(values):
+        values = namespace(signal).asarray(float(values), dtype=real_dtype(signal), device=device(signal))
+    if namespace(values).isdtype(values.dtype, "complex floating"):
+        raise TypeError(f"{name} must be real; got {values.dtype}")
+    placed = asarray_like(values, signal, real_dtype(signal))
+    shape = tuple(values.shape)
+    padded = (1,) * (signal.ndim - len(shape)) + shape
+    if len(shape) > signal.ndim or any(m not in (1, s) for m, s in zip(padded, signal.shape, strict=True)):
+        raise ValueError(f"{name} must broadcast against the signal {tuple(signal.shape)}; got shape {shape}")
+    finite(placed, name)
+    return namespace(placed).reshape(placed, padded)
 
 
 def real_number(value: Any, name: str) -> float:

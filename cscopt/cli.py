@@ -1,4 +1,4 @@
-"""The command line: cscopt demo, code, info."""
+"""The command line: cscopt demo, code, reconstruct, info."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 import cscopt
 from cscopt import ConvDictionary, CSCProblem, Solution, datasets, fft, io, plot
+from cscopt import reconstruct as restoration
 from cscopt.lowpass import split
 from cscopt.solvers import SOLVERS, solve
 
@@ -51,7 +52,7 @@ def _parser() -> Any:
 
     parser = ArgumentParser(prog="cscopt", description=cscopt.__doc__, version=cscopt.__version__)
     commands = parser.add_subcommands()
-    demo_parser = ArgumentParser(description="Code a photograph with three solvers and draw the result.")
+    demo_parser = ArgumentParser(description="Code a photograph with four solvers and draw the result.")
     demo_parser.add_argument("-o", "--output", type=str, default="cscopt-demo.png", help="figure to write")
     demo_parser.add_argument("--tol", type=float, default=1e-3, help="relative duality gap to reach")
     commands.add_subcommand("demo", demo_parser)
@@ -69,6 +70,7 @@ def _parser() -> Any:
     code_parser.add_argument("-o", "--output", type=str, help="codes to write (.safetensors)")
     code_parser.add_argument("--figure", type=str, help="figure to write")
     commands.add_subcommand("code", code_parser)
+    commands.add_subcommand("reconstruct", restoration.parser())
     commands.add_subcommand("info", ArgumentParser(description="Versions, threads, FFT library, GPUs, extras."))
     return parser
 
@@ -151,7 +153,12 @@ def info() -> None:
         print(f"extra {extra:11} {state}")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"demo": demo, "code": code, "info": info}
+COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "code": code,
+    "reconstruct": restoration.reconstruct,
+    "info": info,
+}
 
 
 def table(solutions: Mapping[str, Solution]) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, namespace, to_numpy
+from cscopt.backend import Array, device, namespace, to_numpy
 from cscopt.codes import SparseCodes
-from cscopt.synthesis import Synthesis
+from cscopt.synthesis import Synthesis, pad
 
 
 class ConvDictionary:
@@ -69,6 +69,32 @@ class ConvDictionary:
         norms = self.norms()
         scaled = self.filters / namespace(norms).reshape(norms, (-1,) + (1,) * (self.filters.ndim - 1))
         return ConvDictionary(scaled, self.provenance)
+
+    @classmethod
+    def joined(cls, *parts: ConvDictionary | Array) -> ConvDictionary:
+        r"""One dictionary of several, whose supports may differ: smaller ones are filled up with zeros at their end.
+
+        Parameters
+        ----------
+        *parts : ConvDictionary or array (M, C, \*support)
+            Of as many channels and axes, one array library and dtype.
+        """
+        if not parts:
+            raise ValueError("parts must not be empty")
+        filters = [part.filters if isinstance(part, ConvDictionary) else cls(part).filters for part in parts]
+        kinds = {(f.ndim, int(f.shape[1]), str(f.dtype)) for f in filters}
+        if len(kinds) > 1:
+            raise ValueError(f"parts must have one number of axes and channels, and one dtype; got {sorted(kinds)}")
+        support = tuple(max(f.shape[axis] for f in filters) for axis in range(2, filters[0].ndim))
+        xp = namespace(*filters)
+        return cls(xp.concat([pad(f, support, (0,) * len(support)) for f in filters], axis=0))
+
+    def with_impulse(self) -> ConvDictionary:
+        """The dictionary and one more filter for each channel, 1 at its origin: its map is an image itself."""
+        xp = namespace(self.filters)
+        eye = xp.eye(self.channels, dtype=self.dtype, device=device(self.filters))
+        impulses = xp.reshape(eye, (self.channels, self.channels) + (1,) * len(self.support))
+        return ConvDictionary.joined(self, impulses)
 
     def operator(
         self, space: tuple[int, ...], boundary: str = "circular", channels: int | None = None, like: Array = None

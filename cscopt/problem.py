@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks, fft, kernels
-from cscopt.backend import Array, asarray_like, device, is_array, is_complex, is_numpy, namespace, real_dtype
-from cscopt.datafit import LeastSquares
+from cscopt.backend import Array, device, is_array, is_complex, is_numpy, namespace, real_dtype
+from cscopt.datafit import Fit, data_term
+from cscopt.datafit.fits import resolve
 from cscopt.dictionary import ConvDictionary
 from cscopt.kernels import Levels
 from cscopt.levels import regularizer
@@ -20,7 +21,7 @@ from cscopt.synthesis import Synthesis
 
 
 class CSCProblem:
-    r"""minimise over x:  ½‖W(y − A Σ_m d_m * x_m)‖² + g(x).
+    r"""minimise over x:  f(A Σ_m d_m * x_m) + g(x), with f(u) = ½‖W(y − u)‖² unless `fit` says otherwise.
 
     Parameters
     ----------
@@ -40,6 +41,9 @@ class CSCProblem:
     real_codes : bool, optional
         Real codes of complex data (needs `forward` or else ignores the imaginary part of y).
         By default codes are complex where the signal is, and real for a non-negative penalty.
+    fit : {"l2", "l1"} or Fit, default "l2"
+        f: `L2Fit`, ½‖W(y − u)‖²; `L1Fit`, ‖W(y − u)‖₁; or ``PoissonFit(background)``, Σ W (t − y + y log(y / t)) with
+        t = u + b. ADMM serves all; `forward` must be a convolution on a circular boundary for the last two.
 
     Attributes
     ----------
@@ -65,6 +69,7 @@ class CSCProblem:
         mask: Array | None = None,
         boundary: str = "circular",
         real_codes: bool | None = None,
+        fit: Fit | str = "l2",
     ) -> None:
         self.signal = _signal(signal)
         self.dictionary = dictionary if isinstance(dictionary, ConvDictionary) else ConvDictionary(dictionary)
@@ -94,7 +99,8 @@ class CSCProblem:
         self.penalty = self.penalty.repeated(self.dictionary.n_filters, groups)
         self.synthesis = Synthesis(self.dictionary.filters, shape[1:], boundary, shape[0], like)
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
-        self.datafit = LeastSquares(self.signal, self.synthesis, forward, self.mask)
+        self.fit = resolve(fit)
+        self.datafit: Any = data_term(self.fit, self.signal, self.synthesis, forward, self.mask)
         self._check_energy()
         self.levels: Any = regularizer(self.penalty, self.synthesis, self.batch, self.code_like)
         if forward is not None:
@@ -102,7 +108,7 @@ class CSCProblem:
 
     @property
     def system(self) -> Synthesis:
-        """A D where A is diagonal in the frequency domain and nothing else leaves it, else D; see `LeastSquares`."""
+        """A D where A is diagonal in the frequency domain and nothing else leaves it, else D; see `datafit`."""
         return self.datafit.system
 
     @property
@@ -134,9 +140,10 @@ class CSCProblem:
     def zero_violation(self) -> Array:
         """max |DᴴAᴴWᴴW y| / Λ of each item, (batch,): the codes are zero exactly where it is ≤ 1.
 
-        For `GroupL1` its own measure; for penalties that are not convex nothing follows from it.
+        For `GroupL1` its own measure; for penalties that are not convex nothing follows from it. For other fits than
+        least squares, of minus the derivative of f at zero codes (0 where `L1Fit` has a corner: then zero if ≤ 1).
         """
-        ascent = self.datafit.ascent(self.datafit.target)
+        ascent = self.datafit.ascent_at_zero
         if isinstance(self.levels, Levels):
             return self.items_max(self.violation(ascent))
         return self.penalty.zero_violation(self.correlations(ascent))
@@ -163,21 +170,20 @@ class CSCProblem:
     @cached_property
     def lipschitz(self) -> Array | None:
         """Bound of ‖W A D‖² of each item, (batch,), exact for a circular problem; None if A's norm is unknown."""
-        norm = 1.0 if self.forward is None or self.datafit.spectral else self.forward.norm
+        folded = self.datafit.spectral or not self.datafit.quadratic
+        norm = 1.0 if self.forward is None or folded else self.forward.norm
         if norm is None:
             return None
         return self.datafit.weight_norm**2 * (norm**2 * self.system.norm_sq)
 
     def objective(self, codes: Array) -> Array:
-        """½‖W(y − A D x)‖² + g(x) of each item, (batch,), in float64."""
+        """f(A D x) + g(x) of each item, (batch,), in float64."""
         spectrum = self.system.synthesize(self.embed(codes))
-        size, _ = self.datafit.measures(self.datafit.residual(spectrum))
-        return size / 2 + self.penalty.value(codes)
+        return self.datafit.value(spectrum) + self.penalty.value(codes)
 
     def gradient(self, codes: Array) -> Array:
-        """Gradient of the data term, DᴴAᴴWᴴW(A D x − y), in the codes' shape."""
-        spectrum = self.system.synthesize(self.embed(codes))
-        return -self.correlations(self.datafit.ascent(self.datafit.residual(spectrum)))
+        """Gradient of the data term, DᴴAᴴ∇f(A D x), in the codes' shape; DᴴAᴴWᴴW(A D x − y) for least squares."""
+        return self.correlations(self.datafit.gradient(self.system.synthesize(self.embed(codes))))
 
     def correlations(self, ascent: Array) -> Array:
         """Dᴴ of an image's spectrum (of the data's, where A is folded in), in the codes' shape."""
@@ -236,6 +242,16 @@ class CSCProblem:
         new.levels = regularizer(new.penalty, self.synthesis, new.batch, self.code_like)
         return new
 
+    def with_penalty(self, penalty: Penalty) -> CSCProblem:
+        """The same problem with another penalty; spectra are shared."""
+        new = object.__new__(CSCProblem)
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if k != "zero_violation"})
+        if penalty.nonnegative and not self.synthesis.real:
+            raise ValueError("penalty must not be non-negative where codes are complex")
+        new.penalty = penalty.repeated(self.dictionary.n_filters, self.synthesis.groups)
+        new.levels = regularizer(new.penalty, self.synthesis, new.batch, self.code_like)
+        return new
+
     def _by_item(self, rows: Array) -> Array:
         return namespace(rows).reshape(rows, (-1, self.synthesis.groups))
 
@@ -291,18 +307,10 @@ def _signal(signal: Array) -> Array:
 def _mask(mask: Array, signal: Array) -> Array:
     if not is_array(mask):
         raise TypeError(f"mask must be an array; got {type(mask).__name__}")
-    if namespace(mask).isdtype(mask.dtype, "complex floating"):
-        raise TypeError(f"mask must be real; got {mask.dtype}")
-    weights = asarray_like(mask, signal, real_dtype(signal))
+    weights = checks.alongside(mask, signal, "mask")
     xp = namespace(weights)
-    shape = tuple(mask.shape)
-    padded = (1,) * (signal.ndim - len(shape)) + shape
-    if len(shape) > signal.ndim or any(m not in (1, s) for m, s in zip(padded, signal.shape, strict=True)):
-        raise ValueError(f"mask must broadcast against the signal {tuple(signal.shape)}; got shape {shape}")
-    checks.finite(weights, "mask")
     if bool(xp.any(weights < 0)):
         raise ValueError(f"mask must not be negative; its least entry is {float(xp.min(weights)):g}")
-    weights = xp.reshape(weights, padded)
     if not bool(xp.all(xp.any(weights > 0, axis=tuple(range(1, weights.ndim))))):
         raise ValueError("mask must not be zero everywhere (in any item)")
     return weights

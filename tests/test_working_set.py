@@ -252,6 +252,21 @@ def test_scales_fall_under_every_violating_atom(rng, grid, support):
         assert scale[1][under].max() <= 1 / 1.5 + 1e-12
 
 
+def test_atoms_that_overlap_much_do_not_make_it_diverge():
+    """Cosines with a constant among them, whose correlations with their neighbours are near one."""
+    waves = np.cos(np.pi * (np.arange(8)[:, None] + 0.5) * np.arange(8)[None, :] / 8)
+    bank = ConvDictionary(np.einsum("ai,bj->ijab", waves, waves).reshape((64, 1, 8, 8))).normalized()
+    place = np.random.default_rng(0).random((48, 48))
+    picture = datasets.picture("camera")[60:108, 220:268].astype(np.float64)
+    picture = np.where(place < 0.075, 0.0, np.where(place > 0.925, 1.0, picture))[None, None]
+    for lam in (0.2, 1.0):
+        problem = CSCProblem(picture, bank, lam * np.where(np.arange(64) == 0, 0.1, 1.0))
+        found = solve(problem, "working-set", tol=1e-2, max_iter=200)
+        objectives = np.array(found.history["objective"])
+        assert np.all(np.diff(objectives) <= 1e-4 * objectives[:-1])
+        assert found.objective == pytest.approx(solve(problem, "admm", tol=1e-3).objective, rel=1e-2)
+
+
 def test_a_gap_is_the_sum_of_places_not_the_worst_of_all(rng):
     """Sixteen times the picture, with one place in it that is harder: as many iterations, and a bound that holds."""
     picture = datasets.picture("camera")[:64, :64]

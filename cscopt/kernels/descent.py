@@ -11,6 +11,8 @@ from cscopt.kernels.lines import address_of
 from cscopt.kernels.scalars import compiled, is_given, part_of, shrink, size
 from cscopt.kernels.team import wait
 
+_RISE = 1e-5
+
 
 @compiled
 def descend(
@@ -42,8 +44,10 @@ def descend(
 
     image = W²(y − D x) is kept up to date. Band b holds the coefficients bands[b] ... bands[b + 1]; those of one colour
     (b even, b odd) touch no common pixel, and are shared out. β follows Nesterov's rule up to `momentum`, from zero
-    again whenever the objective has risen. Ends after `rounds`, or when no gradient changes by more than
-    `tolerance` · λ. reports is (team, 2), for the members to tell each other; returns the rounds done.
+    again whenever the objective has risen; a sweep after which it has risen by more than rounding explains is taken
+    back, and the last has no momentum: so no overlap of atoms makes it diverge. Ends after `rounds`, or when no
+    gradient changes by more than `tolerance` · λ. reports is (team, 2), for the members to tell each
+    other; returns the rounds done.
     """
     mine = image.size * member // team, image.size * (member + 1) // team
     my_codes = values.size * member // team, values.size * (member + 1) // team
@@ -58,9 +62,13 @@ def descend(
             wait(barrier, team)
             total = reports[:, 0].sum()
             clock = 1.0 if total > height else clock
-            height = total
+            if total > (1 + _RISE) * height:
+                image[mine[0] : mine[1]] = image_before[mine[0] : mine[1]]
+                values[my_codes[0] : my_codes[1]] = values_before[my_codes[0] : my_codes[1]]
+            else:
+                height = total
         later = (1 + np.sqrt(1 + 4 * clock * clock)) / 2
-        beta = filters.dtype.type(min((clock - 1) / later, momentum))
+        beta = filters.dtype.type(min((clock - 1) / later, momentum) if r < rounds - 1 else 0.0)
         clock = later
         _extrapolate(image[mine[0] : mine[1]], image_before[mine[0] : mine[1]], beta)
         _extrapolate(values[my_codes[0] : my_codes[1]], values_before[my_codes[0] : my_codes[1]], beta)

@@ -1,6 +1,7 @@
 """Forward models of imaging: linear operators with exact adjoints."""
 
 from cscopt.operators.blur import Blur, gaussian_kernel, motion_kernel, shake_kernel
+from cscopt.operators.ct import CT, LODOPAB_MU_MAX, fbp, transmission_noise, transmission_weights
 from cscopt.operators.mask import ChannelMix, Mask, missing_pixels
 from cscopt.operators.mri import (
     MRI,
@@ -13,6 +14,8 @@ from cscopt.operators.mri import (
 from cscopt.operators.resample import Bicubic, Decimate
 
 __all__ = [
+    "CT",
+    "LODOPAB_MU_MAX",
     "MRI",
     "Bicubic",
     "Blur",
@@ -21,6 +24,7 @@ __all__ = [
     "Mask",
     "cartesian_mask",
     "complex_noise",
+    "fbp",
     "gaussian_kernel",
     "low_resolution_mask",
     "missing_pixels",
@@ -28,4 +32,6 @@ __all__ = [
     "radial_mask",
     "random_mask",
     "shake_kernel",
+    "transmission_noise",
+    "transmission_weights",
 ]

@@ -59,6 +59,15 @@ class Penalty:
         """
         raise TypeError(f"{type(self).__name__} has no certificate")
 
+    def feasible(self, correlations: Array) -> list[tuple[Array, Array]]:
+        """Scales 0 ≤ s ≤ 1 of each item for which g*(s c) is finite, each with that value, (batch,).
+
+        By default 1 / max(1, `zero_violation`), for penalties whose g* is 0 where that is ≤ 1, and infinite elsewhere.
+        """
+        worst = self.zero_violation(correlations)
+        xp = namespace(worst)
+        return [(1 / xp.maximum(xp.ones_like(worst), worst), xp.zeros_like(worst))]
+
     def resolve(self, shape: tuple[int, ...], like: Array) -> Array:
         r"""λ as an array that broadcasts against codes of `shape` = (batch, maps, \*space).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cscopt import checks
-from cscopt.backend import Array, namespace, real_dtype
+from cscopt.backend import Array, namespace, per_item, real_dtype
 from cscopt.kernels.reference import soft_threshold
 from cscopt.penalties.base import Penalty, best_scale, scaled_dual, total
 
@@ -46,16 +46,28 @@ class ElasticNet(Penalty):
 
     def dual(self, correlations: Array, norm_sq: Array, overlap: Array) -> Array:
         """The best of some multiples of r."""
-        xp = namespace(correlations)
-        size, lam = xp.abs(correlations), self.resolve(tuple(correlations.shape), correlations)
+        xp, (size, lam) = namespace(correlations), self._sizes(correlations)
         best = xp.zeros_like(norm_sq)
         free = best_scale(norm_sq, overlap)
         starts = xp.minimum(xp.ones_like(free), free)
         for factor in _SCALES:
             scale = factor * starts
-            shaped = xp.reshape(xp.astype(scale, real_dtype(size)), (-1,) + (1,) * (size.ndim - 1))
-            excess = shaped * size - lam
-            excess = xp.where(excess > 0, excess, xp.zeros_like(excess))
-            value = scaled_dual(scale, norm_sq, overlap) - total(excess * excess) / (2 * self.mu)
-            best = xp.maximum(best, value)
+            best = xp.maximum(best, scaled_dual(scale, norm_sq, overlap) - self._conjugate(size, lam, scale))
         return best
+
+    def feasible(self, correlations: Array) -> list[tuple[Array, Array]]:
+        """Some scales, with g*(s c): every one is finite."""
+        xp, (size, lam) = namespace(correlations), self._sizes(correlations)
+        one = xp.ones((correlations.shape[0],), dtype=xp.float64, device=correlations.device)
+        return [(factor * one, self._conjugate(size, lam, factor * one)) for factor in _SCALES]
+
+    def _sizes(self, correlations: Array) -> tuple[Array, Array]:
+        """|c| and Λ."""
+        return namespace(correlations).abs(correlations), self.resolve(tuple(correlations.shape), correlations)
+
+    def _conjugate(self, size: Array, lam: Array, scale: Array) -> Array:
+        """g*(s c) = Σ max(|s c| − Λ, 0)² / (2μ) of each item."""
+        xp = namespace(size)
+        excess = per_item(xp.astype(scale, real_dtype(size)), size.ndim) * size - lam
+        excess = xp.where(excess > 0, excess, xp.zeros_like(excess))
+        return total(excess * excess) / (2 * self.mu)

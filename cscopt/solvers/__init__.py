@@ -8,6 +8,7 @@ from cscopt.solvers.driver import SOLVERS, solve
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.history import History
 from cscopt.solvers.ista import ISTA
+from cscopt.solvers.path import ConstrainedSolution, l1_ball, minimise_l1, path
 from cscopt.solvers.run import Iterate
 from cscopt.solvers.solution import Solution
 from cscopt.solvers.working_set import WorkingSet
@@ -17,6 +18,7 @@ __all__ = [
     "FISTA",
     "ISTA",
     "SOLVERS",
+    "ConstrainedSolution",
     "History",
     "Iterate",
     "Solution",
@@ -26,6 +28,9 @@ __all__ = [
     "debias",
     "fista_step",
     "ista_step",
+    "l1_ball",
+    "minimise_l1",
+    "path",
     "soft_threshold",
     "solve",
 ]

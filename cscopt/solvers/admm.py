@@ -6,11 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import checks, fft
+from cscopt import checks
 from cscopt.backend import Array, namespace, per_item
-from cscopt.certificate import Certificate, certify_spectrum, compare, dual_value
+from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, mark, start
+from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
+from cscopt.solvers.split import Split, dual_point, first_split, split_step
 
 _ADAPTED = 100
 _BALANCE = 2.0
@@ -20,18 +22,19 @@ _BALANCE = 2.0
 class ADMMState:
     """v = x + u after relaxation, the spectrum of D z at z = 2 S(v) − v, ρ, and norms for balancing.
 
-    `data` is the same array for the splitting of D x, on the grid, where there is one.
+    `data` is the splitting of D x, where there is one; `average` means of it and of v, for fits with corners.
     """
 
     v: Array
     spectrum: Array
-    data: Array | None
+    data: Split | None
     rho: Array
     primal: Array
     dual_change: Array
     dual: Array
     mark: Array
     iteration: int = 0
+    average: Average | None = None
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,10 @@ class ADMM(Solver):
 
     x⁺ = argmin ½‖Dx − s‖² + ρ/2 ‖x − z‖² with z = y − u, in closed form per frequency:
     x⁺ = z + Dᴴ(D Dᴴ + ρ)⁻¹(s − D z). Then v = α x⁺ + (1 − α) y + u, y = S_{Λ/ρ}(v), u = v − y. With
-    weights W or a boundary other than circular, D x is split too (mask decoupling). A forward
-    operator is not served.
+    weights W, a boundary other than circular, or a fit other than least squares, D x is split too
+    (mask decoupling): w = prox_{f/σ}(D x + u'), with σ chosen from the data. For such fits it goes on
+    from the mean of the iterates where that has the smaller gap. A forward operator is served where
+    it is diagonal in the frequency domain.
 
     Parameters
     ----------
@@ -52,13 +57,15 @@ class ADMM(Solver):
     adaptive : bool, default True
         In the first 100 iterations, change ρ so that the relative primal residual is twice the dual
         one. (That ratio was the fastest over eight pictures and dictionaries; later it grows by
-        itself, and following it would spoil the convergence.)
+        itself, and following it would spoil the convergence.) For fits other than least squares ρ stays: balancing
+        it, with σ or without, made the gap slower in measurement.
     period : int, default 10
         Iterations between two looks at the balance.
 
     Source: Boyd et al. 2011, section 3.4; Wohlberg 2016 (Efficient Algorithms for CSC), section III,
     and 2017 (ADMM penalty parameter selection by residual balancing), eq. 21 to 27; Heide, Heidrich
-    and Wetzstein 2015 for the mask.
+    and Wetzstein 2015 for the mask; Applegate et al. 2023 (Faster first-order primal-dual methods for
+    linear programming using restarts and sharpness), section 4, for the restarts.
     """
 
     rho: float | None = None
@@ -76,13 +83,18 @@ class ADMM(Solver):
         checks.count(self.period, "period", 1)
 
     def check(self, problem: CSCProblem) -> None:
-        if problem.forward is not None and not problem.datafit.spectral:
+        if problem.forward is not None and problem.datafit.quadratic and not problem.datafit.spectral:
             raise ValueError(
                 "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain; "
                 "use 'fista' or 'ista'"
             )
+        if not (problem.penalty.convex or problem.datafit.quadratic):
+            raise ValueError(f"no solver serves a penalty that is not convex with fit={problem.fit.name!r}")
         if not problem.penalty.convex:
             raise ValueError("admm needs a convex penalty; use 'fista' or 'ista'")
+
+    def arrays_for(self, problem: CSCProblem) -> int:
+        return self.arrays if problem.datafit.quadratic else self.arrays + 3  # the sum of v, and their mean at looks
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ADMMState:
         v = start(problem, x0)
@@ -90,10 +102,9 @@ class ADMM(Solver):
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
         rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else self._first_rho(problem))
-        data = None
-        if not problem.datafit.spectral:
-            data = fft.inverse(spectrum, problem.synthesis.grid, problem.synthesis.real)
-        return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem))
+        data = None if problem.datafit.spectral else first_split(problem, spectrum)
+        average = None if data is None or problem.datafit.quadratic else first_average(problem, v, data.v)
+        return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem), average=average)
 
     def _first_rho(self, problem: CSCProblem) -> Array:
         """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓: near the fastest ρ where that was measured."""
@@ -102,21 +113,25 @@ class ADMM(Solver):
         norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
         density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
         ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
-        return 0.75 * density / ratio ** (1 / 3)
+        rho = 0.75 * density / ratio ** (1 / 3)
+        return rho if problem.datafit.quadratic else rho * problem.datafit.first_sigma
 
     def step(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
-        if self.adaptive and 0 < state.iteration <= _ADAPTED and state.iteration % self.period == 0:
+        adaptive = self.adaptive and problem.datafit.quadratic
+        if adaptive and 0 < state.iteration <= _ADAPTED and state.iteration % self.period == 0:
             state = self._balance(problem, state)
         system, fit = problem.system, problem.datafit
         rho = problem.per_row(state.rho)
         if state.data is None:
             correction, data = system.solve_gram(fit.target - state.spectrum, rho), None
         else:
-            correction, data = self._split_step(problem, state.data, state.spectrum, rho)
+            correction, data = split_step(problem, state.data, state.spectrum, rho, self.relaxation)
         v, spectrum, sums = problem.kernels.admm_sweep(
             state.v, correction, system.filters, problem.levels, rho, self.relaxation
         )
-        dual = state.dual
+        dual, average = state.dual, state.average
+        if average is not None and data is not None:
+            average = averaged(average, v, data.v)
         if state.data is None:  # the residual of x is ρ · correction, so its analysis is already done
             norm_sq, overlap = fit.measures(correction)
             worst = problem.items_max(sums["violation"])
@@ -132,25 +147,35 @@ class ADMM(Solver):
             dual_change=change,
             dual=dual,
             iteration=state.iteration + 1,
+            average=average,
         )
 
-    def _split_step(self, problem: CSCProblem, data: Array, spectrum: Array, rho: Array) -> tuple[Array, Array]:
-        """The quadratic step where D x is split too: its correction, and the new `data`.
-
-        The split of D x has the penalty σ = max W², the curvature of the data term, so that
-        x⁺ = z + Dᴴ c with c = (D Dᴴ + ρ/σ)⁻¹ (z₀ − D z), and D x⁺ = z₀ − (ρ/σ) c.
-        """
-        synthesis, fit = problem.synthesis, problem.datafit
-        sigma = problem.per_row(fit.weight_norm**2)
-        split = fit.prox(data, sigma)
-        ahead = 2 * split - data
-        correction = synthesis.solve_gram(fft.forward(ahead, synthesis.grid) - spectrum, rho / sigma)
-        shift = fft.inverse(correction, synthesis.grid, synthesis.real)
-        image = ahead - per_item(rho / sigma, data.ndim) * shift
-        return correction, data + self.relaxation * (image - split)
-
     def look_every(self, problem: CSCProblem) -> int:
+        if not problem.datafit.quadratic:
+            return 40
         return 10 if problem.datafit.spectral else 20
+
+    def sharpen(self, problem: CSCProblem, state: ADMMState, tol: float) -> ADMMState:
+        """Go on from the mean of the iterates where that pays (fits other than least squares)."""
+        if state.average is None or state.data is None or state.iteration == 0:
+            return state
+        xp = namespace(state.rho)
+        v, data = mean(problem, state.average)
+        y = problem.kernels.proximal(v, problem.levels, 1 / problem.per_row(state.rho))[0]
+        spectrum = problem.system.synthesize(2 * y - v)
+        other = replace(state, v=v, spectrum=spectrum, data=replace(state.data, v=data))
+        here, there = self.certify(problem, state), self.certify(problem, other)
+        gap = xp.minimum(here.gap, there.gap)
+        restart = due(state.average, gap, state.iteration, tol)
+        taken = restart & (there.gap < here.gap)
+        return replace(
+            state,
+            v=chosen(problem, taken, v, state.v),
+            spectrum=chosen(problem, taken, spectrum, state.spectrum),
+            data=replace(state.data, v=chosen(problem, taken, data, state.data.v)),
+            dual=xp.maximum(state.dual, xp.maximum(here.dual, there.dual)),
+            average=forgotten(problem, state.average, restart, gap),
+        )
 
     def _balance(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
         """Change ρ where the residuals are out of balance, keeping y and the multiplier ρ u."""
@@ -161,26 +186,40 @@ class ADMM(Solver):
         factor = xp.where((factor > 1.2) | (factor < 1 / 1.2), factor, xp.ones_like(factor))
         if not bool(xp.any(factor != 1)):
             return state
-        y = self.rows(problem, state)
+        y = self._proximal(problem, state)[0]
         kept = per_item(problem.per_row(1 / factor), y.ndim)
         v = y + kept * (state.v - y)
-        spectrum = problem.system.synthesize(2 * y - v)
-        return replace(state, v=v, spectrum=spectrum, rho=state.rho * factor)
+        return replace(state, v=v, spectrum=problem.system.synthesize(2 * y - v), rho=state.rho * factor)
 
     def rows(self, problem: CSCProblem, state: ADMMState) -> Array:
-        return self._proximal(problem, state)[0]
+        y = self._proximal(problem, state)[0]
+        if problem.datafit.quadratic or not problem.fit.constrained:
+            return y
+        shrinkage = problem.datafit.shrinkage(problem.system.synthesize(y))
+        return y * per_item(problem.per_row(shrinkage), y.ndim)
 
     def _proximal(self, problem: CSCProblem, state: ADMMState) -> tuple[Array, Array]:
         """y = S(v), and Σ Λ|y| of each row."""
         return problem.kernels.proximal(state.v, problem.levels, 1 / problem.per_row(state.rho))
 
     def certificate(self, problem: CSCProblem, state: ADMMState) -> Certificate:
+        if not problem.datafit.quadratic:
+            found = self.certify(problem, state)
+            return compare(found.objective, namespace(state.dual).maximum(state.dual, found.dual))
         y, l1 = self._proximal(problem, state)
         spectrum, l1 = problem.system.synthesize(y), problem.items_sum(l1)
         if state.data is not None:
             return certify_spectrum(problem, spectrum, l1)
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(spectrum))
         return compare(norm_sq / 2 + l1, state.dual)
+
+    def certify(self, problem: CSCProblem, state: ADMMState) -> Certificate:
+        """From the codes alone; for fits other than least squares also from the multiplier of D x."""
+        if problem.datafit.quadratic or state.data is None:
+            return super().certify(problem, state)
+        y = self.rows(problem, state)
+        value = problem.items_sum(problem.kernels.weighted_l1(y, problem.levels))
+        return certify_point(problem, problem.system.synthesize(y), value, dual_point(problem, state.data))
 
     def report(self, problem: CSCProblem, state: ADMMState) -> dict[str, float]:
         xp = namespace(state.rho)

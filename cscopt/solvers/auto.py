@@ -16,6 +16,8 @@ _DENSE = 50.0
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
     """A solver, and the sentence that says why."""
+    if not problem.datafit.quadratic:
+        return ADMM(), f"the fit is {problem.fit.name!r}, which ADMM alone serves"
     if not problem.penalty.convex:
         return ISTA(), "the penalty is not convex: a monotone descent"
     if problem.forward is not None and problem.datafit.spectral:

@@ -28,7 +28,13 @@ class Solver:
     """Whether states keep codes as a list of non-zeros."""
 
     def check(self, problem: CSCProblem) -> None:
-        """Raise if the solver cannot serve this problem."""
+        """Raise if the solver cannot serve this problem; by default, any fit but least squares."""
+        if not problem.datafit.quadratic:
+            raise ValueError(f"{self.name} serves least squares alone; use 'admm' for fit={problem.fit.name!r}")
+
+    def arrays_for(self, problem: CSCProblem) -> int:
+        """`arrays`, for this problem."""
+        return self.arrays
 
     def init(self, problem: CSCProblem, x0: Any = None) -> Any:
         """First state, from zero codes or from x0 (batch, maps, *code space)."""

@@ -36,13 +36,15 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
     Raises
     ------
     TypeError, ValueError
-        If the problem has a forward operator or lives on other arrays.
+        If the problem has a forward operator, another fit than least squares, or lives on other arrays.
     """
     from scipy.sparse.linalg import LinearOperator, cg
 
     problem = solution.problem
     if problem.forward is not None or not is_numpy(problem.signal):
         raise ValueError("debias serves problems on NumPy arrays without forward=")
+    if not problem.datafit.quadratic:
+        raise ValueError(f"debias serves least squares alone; the fit of the solution is {problem.fit.name!r}")
     checks.positive_number(tol, "tol")
     found = []
     for k, active in enumerate(active_sets(problem, solution.sparse_codes)):

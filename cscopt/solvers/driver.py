@@ -37,14 +37,14 @@ def solve(
 ) -> Solution:
     r"""Solve a convolutional sparse coding problem to a certified accuracy.
 
-    minimise over x:  ½‖W(y − A Σ_m d_m * x_m)‖² + g(x)
+    minimise over x:  ½‖W(y − A Σ_m d_m * x_m)‖² + g(x), or with another fit of the data (`CSCProblem`)
 
     Parameters
     ----------
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista"} or Solver, default "auto"
         "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
-        FISTA where there is a forward operator; `Solution.reason` says why.
+        FISTA where there is a forward operator; ADMM for fits other than least squares. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
@@ -112,12 +112,12 @@ def _solver(method: str | Solver, problem: CSCProblem) -> tuple[Solver, str]:
 
 def _check_memory(problem: CSCProblem, solver: Solver) -> None:
     one = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
-    least = min((cls() for cls in SOLVERS.values() if _serves(cls(), problem)), key=lambda s: s.arrays)
-    instead = "code it in tiles"
-    if least.arrays < solver.arrays:
-        needs = f"needs {least.arrays * one / 2**30:.1f} GiB" if least.arrays else "keeps no maps"
-        instead = f"{least.name!r} {needs}"
-    checks.memory(solver.arrays * one, problem.signal, f"{solver.name} on codes of {problem.codes_shape}", instead)
+    held = [(cls().arrays_for(problem), name) for name, cls in SOLVERS.items() if _serves(cls(), problem)]
+    least, other = min(held)
+    needed, instead = solver.arrays_for(problem), "code it in tiles"
+    if least < needed:
+        instead = f"{other!r} " + (f"needs {least * one / 2**30:.1f} GiB" if least else "keeps no maps")
+    checks.memory(needed * one, problem.signal, f"{solver.name} on codes of {problem.codes_shape}", instead)
 
 
 def _serves(solver: Solver, problem: CSCProblem) -> bool:

@@ -68,6 +68,7 @@ class WorkingSet(Solver):
         checks.count(self.sweeps, "sweeps", 1)
 
     def check(self, problem: CSCProblem) -> None:
+        super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
         if not problem.fused:

@@ -6,8 +6,9 @@ import math
 from functools import cached_property
 
 from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
+from cscopt.datafit.layout import on_grid, ones, taken
 from cscopt.linop import LinearOperator
-from cscopt.synthesis import Synthesis, pad
+from cscopt.synthesis import Synthesis
 
 
 class LeastSquares:
@@ -30,6 +31,8 @@ class LeastSquares:
     system : Synthesis, optional
         A D, if it is known already.
     """
+
+    quadratic = True
 
     def __init__(
         self,
@@ -71,6 +74,19 @@ class LeastSquares:
     def energy(self) -> Array:
         """‖W y‖² of each item, in float64."""
         return self.measures(self.target)[0]
+
+    @property
+    def ascent_at_zero(self) -> Array:
+        """Spectrum of Aᴴ Wᴴ W y, whose analysis is minus the gradient at zero codes."""
+        return self.ascent(self.target)
+
+    def value(self, spectrum: Array) -> Array:
+        """½‖W(y − A D x)‖² of each item, in float64, from the spectrum of D x."""
+        return self.measures(self.residual(spectrum))[0] / 2
+
+    def gradient(self, spectrum: Array) -> Array:
+        """Spectrum whose analysis is the gradient, from the spectrum of D x."""
+        return -self.ascent(self.residual(spectrum))
 
     def residual(self, spectrum: Array) -> Array:
         """W(y − A D x) as this term keeps it, from the spectrum of D x."""
@@ -128,20 +144,13 @@ class LeastSquares:
     def on_grid(self) -> tuple[Array, Array]:
         """W² and W² y laid on the grid, where W = 0 outside the image."""
         signal, synthesis = self.signal, self.synthesis
-        xp = namespace(signal)
-        ones = xp.ones(signal.shape, dtype=real_dtype(signal), device=signal.device)
-        weight = ones if self.mask is None else ones * self.mask**2
-        image = xp.real(signal) if synthesis.real and is_complex(signal) else signal
-        lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
-        first, second = (pad(xp.reshape(a, lead), synthesis.grid, synthesis.offset) for a in (weight, weight * image))
-        return first, second
+        weight = ones(signal) if self.mask is None else ones(signal) * self.mask**2
+        image = namespace(signal).real(signal) if synthesis.real and is_complex(signal) else signal
+        return on_grid(synthesis, weight), on_grid(synthesis, weight * image)
 
     def take(self, items: Array) -> LeastSquares:
         """The data term of some items of the batch."""
-        xp = namespace(self.signal)
-        mask = self.mask
-        if mask is not None and mask.ndim == self.signal.ndim and mask.shape[0] > 1:
-            mask = xp.take(mask, items, axis=0)
+        mask = taken(self.mask, items)
         forward = None if self.forward is None else self.forward.take(items)
         system = self.system if forward is self.forward else None
-        return LeastSquares(xp.take(self.signal, items, axis=0), self.synthesis, forward, mask, system)
+        return LeastSquares(taken(self.signal, items), self.synthesis, forward, mask, system)

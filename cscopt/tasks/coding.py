@@ -1,4 +1,4 @@
-"""Friendly doors: one call from a bare image to an answer."""
+"""Sparse codes of one image."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def code(
     spatial = image.ndim - (channel_axis is not None)
     dictionary = _dictionary(filters, spatial)
     problem = CSCProblem(
-        _standard(image, channel_axis, spatial),
+        standard(image, channel_axis, spatial),
         dictionary,
         L1(lam, nonnegative),
-        mask=None if mask is None else _standard(mask, channel_axis, spatial),
+        mask=None if mask is None else standard(mask, channel_axis, spatial),
         boundary=boundary,
     )
     return solve(problem, method, **options)
@@ -90,7 +90,7 @@ def _dictionary(filters: Any, spatial: int) -> ConvDictionary:
     )
 
 
-def _standard(image: Array, channel_axis: int | None, spatial: int) -> Array:
+def standard(image: Array, channel_axis: int | None, spatial: int) -> Array:
     """(1, channel, *space); one channel for an array that has none."""
     if channel_axis is None or image.ndim == spatial:
         return image[None, None, ...]

@@ -1,0 +1,22 @@
+"""Images of the data laid on the grid, and items taken from a batch."""
+
+from __future__ import annotations
+
+from cscopt.backend import Array, namespace, real_dtype
+from cscopt.synthesis import Synthesis, pad
+
+
+def ones(signal: Array) -> Array:
+    """Ones of the signal's shape, real."""
+    return namespace(signal).ones(signal.shape, dtype=real_dtype(signal), device=signal.device)
+
+
+def on_grid(synthesis: Synthesis, image: Array) -> Array:
+    r"""An image (batch, channel, \*space) on the grid, zero outside."""
+    lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
+    return pad(namespace(image).reshape(image, lead), synthesis.grid, synthesis.offset)
+
+
+def taken(array: Array | None, items: Array) -> Array | None:
+    """Some items of an array whose first axis is the batch, or 1 for all items."""
+    return array if array is None or array.shape[0] == 1 else namespace(array).take(array, items, axis=0)

@@ -1,0 +1,153 @@
+"""The command `cscopt reconstruct TASK IN -o OUT`: what it takes, what it reads, what it writes."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cscopt import checks, io, tasks
+from cscopt.backend import listing, to_numpy
+from cscopt.operators import CT
+from cscopt.tasks import Restoration
+
+PICTURES = (".png", ".jpg", ".tif", ".npy")
+NEEDS: dict[str, tuple[str, ...]] = {
+    "denoise": (),
+    "inpaint": ("mask",),
+    "deblur": ("kernel",),
+    "super-resolve": ("scale",),
+    "mri": ("mask",),
+    "ct": (),
+}
+"""What each task needs beside its input."""
+
+MEASURED = ("mri", "ct")
+COMMON = ("noise", "lam", "beta", "dictionary", "method", "tol", "max_iter")
+
+
+def parser() -> Any:
+    """Options of the command."""
+    from jsonargparse import ArgumentParser
+
+    result = ArgumentParser(description="Restore a picture, or reconstruct one from measurements.")
+    add = result.add_argument
+    add("--config", action="config", help="YAML file of these options")
+    add("task", type=str, help=f"{listing(list(NEEDS))}")
+    add(
+        "source",
+        type=str,
+        help="image, scaled to [0, 1], or .npy as it is; mri: complex k-space, ct: sinogram, as .npy",
+    )
+    add("-o", "--output", type=str, required=True, help=f"image to write ({', '.join(PICTURES)})")
+    add("--mask", type=str, help="inpaint: bright where known; mri: 1 where sampled (image or .npy)")
+    add("--sensitivities", type=str, help="mri: coil sensitivities (.npy)")
+    add("--kernel", type=str, help="deblur: point spread function (image, scaled to sum one, or .npy as it is)")
+    add("--boundary", type=str, default="circular", help="deblur: circular, zero or none")
+    add("--scale", type=int, help="super-resolve: how many times larger")
+    add(
+        "--geometry",
+        type=str,
+        default="parallel",
+        help="ct: parallel (angles evenly over π, pixels as wide as detectors) or lodopab",
+    )
+    add("--truth", type=str, help="what the result should be (image or .npy): prints PSNR and SSIM")
+    add("--noise", type=float, help="standard deviation of the noise, in the units of the image")
+    add("--lam", type=float, help="λ, in the units of the image; found if absent")
+    add("--beta", type=float, help="strength of the smooth part; 0: none")
+    add("--dictionary", type=str, default="natural-8x8x32", help="name or path")
+    add("--method", type=str, default="auto", help="solver")
+    add("--tol", type=float, default=1e-2, help="relative duality gap to reach")
+    add("--max-iter", type=int, default=500, help="iterations at most")
+    return result
+
+
+def reconstruct(task: str, source: str, output: str, **options: Any) -> None:
+    """Read, restore, write, and print what was found."""
+    if task not in NEEDS:
+        raise ValueError(f"task must be {listing(list(NEEDS))}; got {task!r}")
+    io.check_target(output, PICTURES)
+    given = {name: value for name, value in options.items() if value is not None}
+    files = {name: given.pop(name, None) for name in ("mask", "kernel", "sensitivities", "truth")}
+    for name in NEEDS[task]:
+        if given.get(name) is None and files.get(name) is None:
+            raise ValueError(f"{task} needs --{name}")
+    run = TASKS[task]
+    known = [*inspect.signature(run).parameters, *COMMON]
+    given = {k: v for k, v in given.items() if k in known}
+    image = _read(source)
+    arrays = _arguments(task, files)
+    if task not in MEASURED:
+        arrays["channel_axis"] = -1 if image.ndim == 3 else None
+    found = run(image, **arrays, **given)
+    _write(output, found)
+    picture = " × ".join(str(n) for n in found.image.shape)
+    solution = found.solution
+    print(f"{task}: {picture}, λ {found.lam:.4g}, {solution.nonzeros} non-zeros, gap {solution.gap:.1e}")
+    print(f"{solution.solver.name}, {solution.iterations} iterations, {solution.seconds:.2f} s: {solution.reason}")
+    for name, value in found.metrics.items():
+        print(f"  {name:12}{value:8.3f}")
+    print(f"written: {output}")
+
+
+TASKS: dict[str, Callable[..., Restoration]] = {
+    "denoise": tasks.denoise,
+    "inpaint": tasks.inpaint,
+    "deblur": tasks.deblur,
+    "super-resolve": tasks.super_resolve,
+    "mri": tasks.reconstruct_mri,
+    "ct": lambda sinogram, geometry, **options: tasks.reconstruct_ct(
+        sinogram, _tomograph(sinogram, geometry), **options
+    ),
+}
+
+
+def _arguments(task: str, files: dict[str, str | None]) -> dict[str, Any]:
+    """The arrays a task takes, from their files."""
+    found: dict[str, Any] = {}
+    for name, path in files.items():
+        if path is None:
+            continue
+        values = _read(path)
+        if name == "mask":
+            values = (values.mean(axis=-1) if values.ndim == 3 and task != "mri" else values) > 0.5
+        if name == "kernel" and Path(path).suffix != ".npy":
+            values = values.mean(axis=-1) if values.ndim == 3 else values
+            values = values / max(float(values.sum()), 1e-30)
+        found[name] = values
+    return found
+
+
+def _tomograph(sinogram: Any, geometry: str) -> CT:
+    """Geometry of a sinogram (angle, detector)."""
+    if checks.choice(geometry, "geometry", ("parallel", "lodopab")) == "lodopab":
+        return CT.lodopab()
+    if np.ndim(sinogram) != 2:
+        raise ValueError(f"sinogram must be (angle, detector); got shape {np.shape(sinogram)}")
+    angles, detectors = np.shape(sinogram)
+    side = max(1, int(detectors / math.sqrt(2)))
+    return CT((side, side), np.arange(angles) * (math.pi / angles), detectors)
+
+
+def _read(path: str) -> Any:
+    """An image in [0, 1], or an array as it is."""
+    if Path(path).suffix.lower() != ".npy":
+        return io.load_image(path)
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} holds no array: {error}") from None
+
+
+def _write(path: str, found: Restoration) -> None:
+    values = to_numpy(found.image)
+    if Path(path).suffix.lower() == ".npy":
+        with io.replacing(path) as temporary:
+            np.save(temporary, values)
+        return
+    values = np.abs(values) / max(float(np.abs(values).max()), 1e-30) if np.iscomplexobj(values) else values
+    io.save_image(path, np.clip(values, 0, 1))

@@ -1,0 +1,124 @@
+"""Reconstructions from undersampled or noisy measurements: MRI and CT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cscopt import checks
+from cscopt.backend import Array, is_array, is_complex
+from cscopt.linop import LinearOperator
+from cscopt.operators import CT, MRI, fbp
+from cscopt.tasks.restore import Restoration, Settings, judged, restore
+
+_SHARE = 0.03
+
+
+def reconstruct_mri(
+    data: Array,
+    mask: Array,
+    sensitivities: Array | None = None,
+    *,
+    noise: float | None = None,
+    lam: float | None = None,
+    truth: Array | None = None,
+    dictionary: Any = "natural-8x8x32",
+    beta: float = 8.0,
+    method: Any = "auto",
+    **options: Any,
+) -> Restoration:
+    r"""An image from undersampled k-space: y = M F S x + n.
+
+    The first estimate is zero filling, Aᴴy.
+
+    Parameters
+    ----------
+    data : array, (\*space), or (coil, \*space) with sensitivities; complex
+        k-space with its origin in the middle (see `MRI`); what is not sampled may hold anything finite.
+    mask : array, (\*space)
+        1 where k-space is sampled.
+    sensitivities : array, (coil, \*space), optional
+    noise : float, optional
+        σ of real and imaginary part of the noise: λ is then the one for which the residual is as large as the noise.
+    lam : float, optional
+        λ in the units of the image; without it and noise, 0.03 of λ_max.
+    truth : array, (\*space), optional
+        What the image should be, for metrics of moduli.
+    dictionary, beta, method, **options
+        As for `denoise`.
+
+    Returns
+    -------
+    Restoration
+        With a complex image.
+    """
+    if not (is_array(data) and is_complex(data)):
+        raise TypeError("data must be a complex array")
+    checks.finite(data, "data")
+    scanner = MRI(mask, sensitivities)
+    shape = scanner.output_shape if sensitivities is not None else scanner.output_shape[1:]
+    if tuple(data.shape) != shape:
+        raise ValueError(f"data must have shape {shape}, as mask and sensitivities say; got {tuple(data.shape)}")
+    batch = data[None, ...] if sensitivities is not None else data[None, None, ...]
+    batch = scanner.apply(scanner.adjoint(batch)) if sensitivities is None else batch
+    settings = Settings(dictionary, beta, lam, noise, method, options)
+    return _reconstructed(batch, scanner.adjoint(batch), scanner, settings, truth)
+
+
+def reconstruct_ct(
+    sinogram: Array,
+    operator: LinearOperator,
+    first: Array | None = None,
+    *,
+    weights: Array | None = None,
+    noise: float | None = None,
+    lam: float | None = None,
+    truth: Array | None = None,
+    dictionary: Any = "natural-8x8x32",
+    beta: float = 5.0,
+    method: Any = "auto",
+    **options: Any,
+) -> Restoration:
+    r"""An image from a sinogram: y = A x + n.
+
+    Parameters
+    ----------
+    sinogram : array, (angles, detectors)
+        Line integrals, as `transmission_noise` gives them.
+    operator : LinearOperator
+        A, such as `operators.ct.CT`.
+    first : array, (H, W), optional
+        First estimate for the smooth part; by default filtered back-projection with Hann's window, for a parallel
+        `CT`.
+    weights : array, (angles, detectors), optional
+        W, such as the square root of the counts, over its largest.
+    noise, lam, truth, dictionary, beta, method, **options
+        As for `reconstruct_mri`.
+    """
+    sinogram = _checked(sinogram, operator.output_shape[1:], "sinogram")
+    if first is None:
+        if not isinstance(operator, CT):
+            raise ValueError("first must be given where the operator is not a CT")
+        first = fbp(sinogram[None, None, ...], operator, "hann")[0, 0, ...]
+    first = _checked(first, operator.input_shape[1:], "first")
+    if weights is not None:
+        weights = _checked(weights, operator.output_shape[1:], "weights")
+    mask = None if weights is None else weights[None, None, ...]
+    settings = Settings(dictionary, beta, lam, noise, method, options)
+    return _reconstructed(sinogram[None, None, ...], first[None, None, ...], operator, settings, truth, mask)
+
+
+def _reconstructed(
+    data: Array, first: Array, operator: LinearOperator, settings: Settings, truth: Array | None, mask: Any = None
+) -> Restoration:
+    image, solution, lam = restore(data, first, settings, _SHARE, operator, mask)
+    image, first = image[0, 0, ...], first[0, 0, ...]
+    return Restoration(image, solution, lam, judged(image, first, truth, None))
+
+
+def _checked(array: Any, shape: tuple[int, ...], name: str) -> Array:
+    if not is_array(array):
+        raise TypeError(f"{name} must be an array; got {type(array).__name__}")
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, as the operator says; got {tuple(array.shape)}")
+    checks.finite(array, name)
+    return array

@@ -1,0 +1,141 @@
+"""What all restorations share: a smooth part from a first estimate, sparse codes of the rest, λ where none is given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cscopt import checks, lowpass, metrics
+from cscopt.backend import Array, is_complex, namespace, to_numpy
+from cscopt.dictionary import ConvDictionary
+from cscopt.linop import LinearOperator
+from cscopt.penalties import L1
+from cscopt.problem import CSCProblem
+from cscopt.solvers import Solution, minimise_l1, solve
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """A restored image and how it was found.
+
+    Attributes
+    ----------
+    image : array
+        In the axes that were given.
+    solution : Solution
+        The sparse codes of what the smooth part does not explain, with their gap.
+    lam : float
+        λ, given or found.
+    metrics : dict
+        Where a truth is given: "psnr" and "ssim" of the image, and "psnr_first" of the first, linear estimate; of
+        moduli where images are complex.
+    """
+
+    image: Array
+    solution: Solution
+    lam: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every restoration takes: dictionary, β of the smooth part, λ or the noise's σ, solver and its options."""
+
+    dictionary: Any = "natural-8x8x32"
+    beta: float = 5.0
+    lam: float | None = None
+    noise: float | None = None
+    method: Any = "auto"
+    options: dict[str, Any] | None = None
+
+    def bank(self) -> ConvDictionary:
+        """The dictionary, loaded where a name or path is given."""
+        found = self.dictionary
+        if isinstance(found, str | Path):
+            return ConvDictionary.load(found)
+        return found if isinstance(found, ConvDictionary) else ConvDictionary(found)
+
+
+def restore(
+    data: Array,
+    first: Array,
+    settings: Settings,
+    share: float = 0.0,
+    forward: LinearOperator | None = None,
+    mask: Array | None = None,
+    boundary: str = "circular",
+) -> tuple[Array, Solution, float]:
+    r"""Image x_low + D z from data y: x_low = (I + β∇ᴴ∇)⁻¹ first, and z codes y − A x_low.
+
+    Parameters
+    ----------
+    data : array, (1, \*data shape)
+    first : array, (1, channel, \*space)
+        First estimate of the image, for its smooth part.
+    settings : Settings
+        λ if given; else, with the noise's σ, from ‖W(y − A x)‖ = σ √n (`minimise_l1`); else `share` of λ_max.
+    share : float
+    forward, mask, boundary
+        As for `CSCProblem`.
+    """
+    xp = namespace(first)
+    beta = checks.real_number(settings.beta, "beta")
+    low = xp.zeros_like(first)
+    if beta != 0:
+        low, _ = lowpass.split(first, beta, min(16, *first.shape[2:]))
+    rest = data - (low if forward is None else forward.apply(low))
+    options = {"tol": 1e-2, **(settings.options or {})}
+    problem = CSCProblem(
+        rest, settings.bank(), L1(1.0 if settings.lam is None else settings.lam), forward, mask, boundary
+    )
+    if settings.lam is not None:
+        solution = solve(problem, settings.method, **options)
+    elif settings.noise is not None:
+        sigma = checks.positive_number(settings.noise, "noise")
+        found = minimise_l1(problem, sigma * math.sqrt(_count(rest, mask)), method=settings.method, **options)
+        solution = found.solution
+    else:
+        level = share * problem.lambda_max
+        solution = solve(problem.with_penalty(L1(level)), settings.method, **options)
+    return low + solution.reconstruction, solution, float(solution.problem.penalty.lam)
+
+
+def _count(data: Array, mask: Array | None) -> float:
+    """Data that are observed: the sum of W² (parts of complex data count on their own: σ is that of each)."""
+    whole = float(math.prod(data.shape))
+    if mask is not None:
+        xp = namespace(mask)
+        whole = float(xp.sum(xp.broadcast_to(mask, data.shape) ** 2))
+    return 2 * whole if is_complex(data) else whole
+
+
+def judged(image: Array, first: Array, truth: Array | None, channel_axis: int | None) -> dict[str, float]:
+    """PSNR and SSIM against a truth, if there is one."""
+    if truth is None:
+        return {}
+    if tuple(truth.shape) != tuple(image.shape):
+        raise ValueError(f"truth must have the image's shape {tuple(image.shape)}; got {tuple(truth.shape)}")
+    a, b, c = (to_numpy(v) for v in (image, truth, first))
+    if np.iscomplexobj(a) or np.iscomplexobj(b):
+        a, b, c = np.abs(a), np.abs(b), np.abs(c)
+    found = {"psnr": metrics.psnr(a, b), "psnr_first": metrics.psnr(c, b)}
+    if min(n for axis, n in enumerate(a.shape) if channel_axis is None or axis != channel_axis % a.ndim) >= 11:
+        found["ssim"] = metrics.ssim(a, b, channel_axis=channel_axis)
+    return found
+
+
+def noise_level(image: Array) -> float:
+    r"""σ of white noise, from the median modulus of the finest diagonal Haar coefficients, over 0.6745.
+
+    Of an image (1, channel, \*space). Source: Donoho and Johnstone 1994, section 4.2.
+    """
+    detail = to_numpy(image)
+    for axis in range(2, detail.ndim):
+        if detail.shape[axis] < 2:
+            raise ValueError("noise must be given for images of one pixel along an axis")
+        detail = np.diff(detail, axis=axis) / math.sqrt(2)
+    return float(np.median(np.abs(detail)) / 0.6745)

@@ -1,0 +1,118 @@
+"""A path of λ, and the two constraint forms: the optimum, its bound, and SPORCO's answers."""
+
+import numpy as np
+import pytest
+
+from cscopt import L1, CSCProblem, GroupL1, datasets, l1_ball, lowpass, minimise_l1, path
+from cscopt.operators import MRI, Blur, random_mask
+
+
+@pytest.fixture
+def picture():
+    return lowpass.split(datasets.picture("camera")[None, None, 60:92, 100:132].astype(np.float64))[1]
+
+
+@pytest.fixture
+def bank():
+    rng = np.random.default_rng(3)
+    filters = rng.standard_normal((6, 1, 5, 5))
+    return filters / np.sqrt((filters**2).sum(axis=(1, 2, 3), keepdims=True))
+
+
+def test_a_path_is_the_problems_one_by_one(picture, bank):
+    problem = CSCProblem(picture, bank, 1.0)
+    found = path(problem, 5, least=0.05, tol=1e-6)
+    assert [s.problem.penalty.lam for s in found] == pytest.approx(
+        [problem.lambda_max * 0.05 ** (k / 4) for k in range(5)]
+    )
+    assert found[0].nonzeros == 0
+    assert all(s.gap <= 1e-6 for s in found)
+    assert [s.nonzeros for s in found] == sorted(s.nonzeros for s in found)
+    given = path(CSCProblem(picture, bank, np.linspace(0.5, 1, 6)), [0.02, 0.1], tol=1e-6)
+    np.testing.assert_allclose(given[1].problem.penalty.lam, 0.02 * np.linspace(0.5, 1, 6))
+    assert given[0].problem.penalty.lam.max() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("kind", ["plain", "mask", "blur", "mri", "weights", "non-negative"])
+def test_constraint_forms_have_true_gaps(picture, bank, kind, rng):
+    """The codes meet the constraint; each form's multiplier gives the other's level, and the same codes."""
+    options, lam, data = {}, 1.0, picture
+    if kind == "mask":
+        options["mask"] = (rng.random(picture.shape) < 0.7).astype(float)
+    if kind == "blur":
+        options["forward"] = Blur((1, 32, 32), np.ones((3, 3)) / 9)
+    if kind == "mri":
+        options["forward"] = MRI(random_mask((32, 32), 2, rng=0))
+        data = options["forward"].apply(picture)
+    if kind == "weights":
+        lam = rng.uniform(0.5, 1, 6)
+    problem = CSCProblem(data, bank, L1(lam, kind == "non-negative"), **options)
+    weighted = data * options.get("mask", 1.0)
+    epsilon = 0.4 * float(np.linalg.norm(weighted))
+    ball = minimise_l1(problem, epsilon, tol=1e-5, max_iter=20_000)
+    codes = ball.solution.codes
+    image = problem.dictionary.synthesize(codes)
+    predicted = image if problem.forward is None else problem.forward.apply(image)
+    assert np.linalg.norm(weighted - predicted * options.get("mask", 1.0)) <= epsilon * (1 + 1e-12)
+    assert ball.objective == pytest.approx(float(L1(lam).value(codes)[0]), rel=1e-9)
+    assert 0 <= ball.gap <= 1e-5
+    other = l1_ball(problem, ball.objective, tol=1e-5, max_iter=20_000)
+    assert float(L1(lam).value(other.solution.codes)[0]) <= ball.objective * (1 + 1e-12)
+    assert 0 <= other.gap <= 1e-5
+    assert other.objective == pytest.approx(epsilon**2 / 2, rel=1e-4)
+    assert other.scale == pytest.approx(ball.scale, rel=1e-2)
+
+
+@pytest.mark.parametrize("form", ["ball", "projection"])
+def test_the_optimum_is_sporcos(picture, bank, form):
+    """ConvMinL1InL2Ball and ConvBPDNProjL1: never better than ours by more than 1e-6."""
+    cbpdn = pytest.importorskip("sporco.admm.cbpdn")
+    problem = CSCProblem(picture, bank, 1.0)
+    settings = {"Verbose": False, "MaxMainIter": 2000, "RelStopTol": 1e-7, "AutoRho": {"Enabled": True}}
+    filters = problem.dictionary.to_sporco()
+    if form == "ball":
+        epsilon = 0.3 * float(np.linalg.norm(picture))
+        ours = minimise_l1(problem, epsilon, tol=1e-7)
+        options = cbpdn.ConvMinL1InL2Ball.Options({**settings, "rho": 10.0})
+        theirs = cbpdn.ConvMinL1InL2Ball(filters, picture[0, 0], epsilon, options, dimK=0).solve()
+        value = float(np.abs(theirs).sum())
+    else:
+        ours = l1_ball(problem, 1.0, tol=1e-7)
+        options = cbpdn.ConvBPDNProjL1.Options({**settings, "rho": 1.0})
+        theirs = cbpdn.ConvBPDNProjL1(filters, picture[0, 0], 1.0, options, dimK=0).solve()
+        maps = np.moveaxis(theirs[..., 0, 0, :], -1, 0)[None] / max(1.0, float(np.abs(theirs).sum()))
+        value = float(np.linalg.norm(picture - problem.dictionary.synthesize(maps)) ** 2) / 2
+    assert ours.gap <= 1e-7
+    assert value >= ours.objective * (1 - 1e-6)
+    assert value == pytest.approx(ours.objective, rel=1e-3)
+
+
+def test_trivial_levels(picture, bank):
+    problem = CSCProblem(picture, bank, 1.0)
+    nothing = minimise_l1(problem, 1.01 * float(np.linalg.norm(picture)))
+    assert (nothing.objective, nothing.gap, nothing.solution.nonzeros) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: minimise_l1(p, -1.0), "epsilon must be positive"),
+        (lambda p: minimise_l1(p, 1e-9), "epsilon must be larger: 1e-09 is not reached"),
+        (lambda p: l1_ball(p, 1e9), r"gamma must be smaller: 1e\+09 is not reached"),
+        (lambda p: l1_ball(p, float("nan")), "gamma must be"),
+        (
+            lambda p: minimise_l1(p.with_penalty(GroupL1(0.1, 0.1)), 1.0),
+            "problem must have one item",
+        ),
+        (
+            lambda p: l1_ball(CSCProblem(p.signal, p.dictionary, 1.0, fit="l1"), 1.0),
+            "problem must have one item",
+        ),
+        (lambda p: path(p, [0.1, -1.0]), "lams must be positive"),
+        (lambda p: path(p, 3, least=2.0), "least must lie between 0 and 1; got 2.0"),
+        (lambda p: path(p, 0), "lams must be at least 1"),
+    ],
+)
+def test_refusals(picture, bank, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(CSCProblem(picture, bank, 1.0))
