@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import math
 import statistics
 import time
 from typing import Any
@@ -24,7 +23,7 @@ import numpy as np
 from common import describe, keep
 from skimage.transform import resize
 
-from cscopt import L1, ConvDictionary, CSCProblem, FunctionOperator, LinearOperator, Solution, fft, lowpass, solve
+from cscopt import L1, ConvDictionary, CSCProblem, Solution, lowpass, solve
 from cscopt.metrics import psnr
 from cscopt.operators import CT, LODOPAB_MU_MAX, fbp, transmission_noise, transmission_weights
 
@@ -51,22 +50,6 @@ def measured(truth: Any, every: int, seed: int) -> Any:
     return transmission_noise(clean, 4096 * every, seed) / np.float32(LODOPAB_MU_MAX)
 
 
-def with_norm_on(bank: ConvDictionary, projector: CT) -> LinearOperator:
-    """A, with ‖A D‖ / ‖D‖ in place of its norm: 6 times less, as A is largest for the mean, which D does not have."""
-    grid = projector.input_shape[1:]
-    spectrum = np.sqrt(np.sum(np.abs(np.fft.rfft2(bank.filters[:, 0], grid)) ** 2, axis=0)).astype(np.float32)
-    image = np.random.default_rng(0).standard_normal((1, *projector.input_shape)).astype(np.float32)
-    largest = 0.0
-    for _ in range(12):
-        image /= np.linalg.norm(image)
-        filtered = fft.inverse(fft.forward(image, grid) * spectrum, grid, True)
-        back = projector.adjoint(projector.apply(filtered))
-        image = fft.inverse(fft.forward(back, grid) * spectrum, grid, True)
-        largest = float(np.linalg.norm(image))
-    norm = 1.05 * math.sqrt(largest) / float(spectrum.max())  # power iteration is from below
-    return FunctionOperator(projector.apply, projector.adjoint, projector.input_shape, projector.output_shape, norm)
-
-
 def levels(bank: ConvDictionary) -> Any:
     """Mean frequency of each filter, relative to the geometric mean of all."""
     power = np.abs(np.fft.fft2(bank.filters[:, 0], (64, 64))) ** 2
@@ -76,14 +59,14 @@ def levels(bank: ConvDictionary) -> Any:
 
 
 def reconstruct(
-    data: Any, forward: LinearOperator, raw: Any, bank: ConvDictionary, options: tuple[float, float, float], steps: int
+    data: Any, projector: CT, raw: Any, bank: ConvDictionary, options: tuple[float, float, float], steps: int
 ) -> tuple[Any, Solution]:
     """x_low + D z and the solution for z, from data, their plain FBP, and (λ for one angle, β, cap)."""
     lam, beta, cap = options
     low, _ = lowpass.split(raw, beta)
     weights = transmission_weights(np.maximum(LODOPAB_MU_MAX * data, cap))
-    penalty = L1((lam * forward.output_shape[1] * levels(bank)).astype(np.float32))
-    problem = CSCProblem(data - forward.apply(low), bank, penalty, forward=forward, mask=weights.astype(np.float32))
+    penalty = L1((lam * projector.output_shape[1] * levels(bank)).astype(np.float32))
+    problem = CSCProblem(data - projector.apply(low), bank, penalty, forward=projector, mask=weights.astype(np.float32))
     solution = solve(problem, "fista", tol=1e-3, max_iter=steps, check_every=steps)
     return np.maximum(low + solution.reconstruction, 0), solution
 
@@ -97,10 +80,10 @@ def best_fbp(data: Any, projector: CT, truth: Any) -> tuple[float, str, float]:
 def search(truth: Any, bank: ConvDictionary, steps: int) -> tuple[float, float, float]:
     """The best λ, β and cap for one slice."""
     projector = scanner(4)
-    data, forward, scores = measured(truth, 4, 100), with_norm_on(bank, projector), {}
+    data, scores = measured(truth, 4, 100), {}
     raw = fbp(data, projector)
     for options in itertools.product(LAMS, BETAS, CAPS):
-        picture, _ = reconstruct(data, forward, raw, bank, options, steps)
+        picture, _ = reconstruct(data, projector, raw, bank, options, steps)
         scores[options] = psnr(picture, truth, float(truth.max()))
         print("λ {:.0e} β {:<4} cap {:<3}".format(*options), f"{scores[options]:.2f} dB", flush=True)
     return max(scores, key=lambda k: scores[k])
@@ -121,12 +104,11 @@ def main() -> None:
     truths = np.clip((20 + stored * (20 - 0.02) / 1000) / LODOPAB_MU_MAX, 0, 1).astype(np.float32)[:, None, None]
     bank, projector, rows = ConvDictionary.load(arguments.dictionary), scanner(), []
     options = tuple(arguments.options or search(truths[0], bank, arguments.iterations))
-    forward = with_norm_on(bank, projector)
     for seed, truth in enumerate(truths):
         data = measured(truth, 1, seed)
         rival, name, cutoff = best_fbp(data, projector, truth)
         began = time.perf_counter()
-        picture, solution = reconstruct(data, forward, fbp(data, projector), bank, options, arguments.iterations)
+        picture, solution = reconstruct(data, projector, fbp(data, projector), bank, options, arguments.iterations)
         ours = psnr(picture, truth, float(truth.max()))
         rows.append((rival, ours, solution.gap, time.perf_counter() - began))
         print(

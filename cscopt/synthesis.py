@@ -153,6 +153,15 @@ class Synthesis(LinearOperator):
         """‖D‖ on the grid."""
         return math.sqrt(self.lipschitz)
 
+    def apply_gram(self, image: Array) -> Array:
+        """D Dᴴ image for image spectra (rows, channels, *freq)."""
+        xp = namespace(image)
+        eigenvalues, vectors = self.gram
+        if vectors is None:
+            return image * eigenvalues
+        turned = xp.matmul(xp.conj(xp.matrix_transpose(vectors)), xp.moveaxis(image, 1, -1)[..., None])
+        return xp.moveaxis(xp.matmul(vectors, turned * xp.moveaxis(eigenvalues, 0, -1)[..., None])[..., 0], -1, 1)
+
     def solve_gram(self, image: Array, shift: Array) -> Array:
         """(D Dᴴ + shift)⁻¹ image for image spectra (rows, channels, *freq); shift is (rows,)."""
         xp = namespace(image)

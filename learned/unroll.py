@@ -14,7 +14,7 @@ from cscopt.backend import is_complex, real_dtype, to_numpy
 from cscopt.datafit import LeastSquares
 from cscopt.kernels import FilterSpectrum
 from cscopt.kernels.reference import analyze, fista_step, ista_step
-from cscopt.solvers.descent import step_sizes
+from cscopt.solvers.descent import step_sizes, trusted
 from cscopt.synthesis import BOUNDARIES, Synthesis
 
 Self = TypeVar("Self", bound="Unrolled")
@@ -128,12 +128,12 @@ class Unrolled(nn.Module):
             "boundary": problem.boundary,
             "real_codes": not is_complex(problem.code_like),
         }
-        if problem.lipschitz is None:
+        steps = step_sizes(problem)
+        sure = trusted(problem, steps)
+        if not sure:
             steps = solve(problem, FISTA(restart=False), tol=0, max_iter=iterations).state.steps
-        else:
-            steps = step_sizes(problem)
         steps = to_numpy(steps)
-        if problem.lipschitz is not None and steps.max() > steps.min() * (1 + 1e-6):
+        if sure and steps.max() > steps.min() * (1 + 1e-6):
             raise ValueError("the items of the batch have different masks, and so step sizes; make a module from one")
         options = {"step_size": float(steps.min()), "lam": lam, **classical, **options}
         return cls(problem.dictionary, iterations, **options)

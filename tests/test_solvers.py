@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import cscopt
 from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, FunctionOperator, certify, kkt_residual, solve
 from cscopt.backend import to_numpy
+from cscopt.solvers.descent import power_iteration
 
 SOLVERS = ["ista", "fista", "admm", "working-set"]
 
@@ -302,6 +303,25 @@ def test_backtracking_survives_a_misleading_power_iteration(rng):
         problem = CSCProblem(rng.standard_normal((1, 1, 8, 8)), rng.standard_normal((3, 1, 3, 3)), 0.5, forward=forward)
         history = solve(problem, method, tol=0, max_iter=200).history
         assert max(history["objective"]) <= history["objective"][0] * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("method", ["ista", "fista"])
+def test_steps_are_longer_where_the_product_of_norms_is_loose(rng, method):
+    """Filters without a mean, and an operator that is largest for the mean."""
+    bank = rng.standard_normal((4, 1, 3, 3))
+    bank -= bank.mean(axis=(2, 3), keepdims=True)
+    matrix = np.eye(144) + np.full((144, 144), 20 / 144)
+    known = cscopt.from_scipy(matrix, (1, 12, 12), (1, 12, 12), norm=21.0)
+    problem = CSCProblem(rng.standard_normal((1, 1, 12, 12)), bank, 1.0, forward=known)
+    found = solve(problem, method, tol=1e-6, max_iter=20_000)
+    assert found.status == "converged"
+    assert float(found.state.steps[0]) > 20 / float(problem.lipschitz[0])
+    if method == "ista":
+        assert np.all(np.diff(found.history["objective"]) <= 1e-9)
+    dense = np.stack([problem.synthesis.apply(e.reshape(problem.codes_shape)).ravel() for e in np.eye(4 * 144)], axis=1)
+    largest = np.linalg.norm(matrix @ dense, 2) ** 2
+    assert float(power_iteration(problem)[0]) == pytest.approx(largest, rel=0.2)
+    assert float(problem.lipschitz[0]) > 50 * largest
 
 
 def test_real_and_nonnegative_codes_of_complex_data(rng):

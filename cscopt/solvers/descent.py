@@ -1,4 +1,4 @@
-"""What ISTA and FISTA share: a safe step size, found by backtracking where A's norm is unknown."""
+"""What ISTA and FISTA share: step sizes, checked by backtracking where no tight bound vouches for them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,37 @@ from cscopt.problem import CSCProblem
 
 Trial = TypeVar("Trial")
 _POWER_ITERATIONS = 12
+_LOOSE = 2.0
+"""From how many times the guess of ‖W A D‖² a bound is not used."""
 
 
 def step_sizes(problem: CSCProblem) -> Array:
-    """1 / ‖W A D‖² of each item, or a first guess from power iteration where A's norm is unknown."""
+    """First step sizes: 1 / ‖W A D‖² of each item, or the guess of power iteration.
+
+    The guess is taken where A's norm is unknown, and where the bound ‖W‖ ‖A‖ ‖D‖ is loose: filters without a mean, say,
+    and an A that is largest for the mean. What `trusted` does not vouch for is checked, by `backtrack`.
+    """
+    bound = problem.lipschitz
+    if bound is not None and (problem.forward is None or problem.datafit.spectral):
+        return 1 / bound
+    guess = power_iteration(problem)
+    if bound is None:
+        return 1 / guess
+    return 1 / namespace(bound).where(bound > _LOOSE * guess, guess, bound)
+
+
+def trusted(problem: CSCProblem, steps: Array) -> bool:
+    """Whether steps are so short that every one of them descends."""
     bound = problem.lipschitz
     if bound is None:
-        bound = power_iteration(problem) ** 2
-    return 1 / bound
+        return False
+    if problem.forward is None or problem.datafit.spectral:
+        return True
+    return not bool(namespace(steps).any(steps * bound > 1 + 1e-5))
 
 
 def power_iteration(problem: CSCProblem, iterations: int = _POWER_ITERATIONS) -> Array:
-    """Estimate of ‖W A D‖ of each item, from below (‖W A‖ by power iteration, times the exact ‖D‖)."""
+    """Estimate of ‖W A D‖² of each item, by power iteration on D Dᴴ AᴴWᴴW A: of images, without a map."""
     fit, synthesis, signal = problem.datafit, problem.synthesis, problem.signal
     xp = namespace(signal)
     shape = (signal.shape[0], synthesis.channels, *synthesis.space)
@@ -38,10 +57,11 @@ def power_iteration(problem: CSCProblem, iterations: int = _POWER_ITERATIONS) ->
     size = norm(image)
     for _ in range(iterations):
         image = image / xp.where(size > 0, size, xp.ones_like(size))
-        image = synthesis.image(fit.ascent(fit.project(synthesis.spectrum(image))))
+        back = fit.ascent(fit.project(synthesis.spectrum(image)))
+        image = synthesis.image(synthesis.apply_gram(back))
         size = norm(image)
     tiny = xp.finfo(size.dtype).smallest_normal
-    return xp.sqrt(xp.reshape(xp.where(size > 0, size, xp.full_like(size, tiny)), (-1,))) * xp.sqrt(synthesis.norm_sq)
+    return xp.reshape(xp.where(size > 0, size, xp.full_like(size, tiny)), (-1,))
 
 
 def backtrack(
@@ -65,6 +85,7 @@ def backtrack(
     """
     xp = namespace(steps)
     fit = problem.datafit
+    floor = xp.zeros_like(steps) if problem.lipschitz is None else xp.astype(1 / problem.lipschitz, steps.dtype)
     while True:
         trial = attempt(steps)
         after, change = spectra(trial)
@@ -73,6 +94,7 @@ def backtrack(
         eps = float(xp.finfo(steps.dtype).eps)
         noise = (16 * eps) ** 2 * fit.energy  # differences of spectra are no better than this
         fails = curvature - noise > (1 + 100 * eps) * change / xp.astype(steps, xp.float64)
+        fails = fails & (steps > floor)
         if not bool(xp.any(fails)):
             return trial, steps
-        steps = xp.where(fails, steps / 2, steps)
+        steps = xp.where(fails, xp.maximum(steps / 2, floor), steps)

@@ -9,7 +9,7 @@ from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy, mark, start
-from cscopt.solvers.descent import backtrack, step_sizes
+from cscopt.solvers.descent import backtrack, step_sizes, trusted
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class FISTA(Solver):
             """D x⁺ from D z⁺ = D x⁺ + β (D x⁺ − D x)."""
             return (spectrum + beta * state.x_spectrum) / (1 + beta)
 
-        if problem.lipschitz is None:
+        if not trusted(problem, state.steps):
             (x, z, spectrum, sums), steps = backtrack(
                 problem,
                 lambda steps: sweep(

@@ -9,7 +9,7 @@ from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy, mark, start
-from cscopt.solvers.descent import backtrack, step_sizes
+from cscopt.solvers.descent import backtrack, step_sizes, trusted
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class ISTA(Solver):
         residual = fit.residual(state.spectrum)
         descent = -fit.ascent(residual)
         sweep = problem.kernels.ista_sweep
-        if problem.lipschitz is None:
+        if not trusted(problem, state.steps):
             (x, spectrum, sums), steps = backtrack(
                 problem,
                 lambda steps: sweep(copy(state.x), descent, filters, levels, problem.per_row(steps)),
