@@ -52,12 +52,8 @@ def code(
     TypeError, ValueError
         One sentence naming the argument that does not fit.
     """
-    if not is_array(image):
-        raise TypeError(f"image must be an array; got {type(image).__name__}")
-    if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
-        raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
-    spatial = image.ndim - (channel_axis is not None)
-    dictionary = _dictionary(filters, spatial)
+    spatial = spatial_axes(image, channel_axis)
+    dictionary = dictionary_for(filters, spatial)
     problem = CSCProblem(
         standard(image, channel_axis, spatial),
         dictionary,
@@ -68,7 +64,17 @@ def code(
     return solve(problem, method, **options)
 
 
-def _dictionary(filters: Any, spatial: int) -> ConvDictionary:
+def spatial_axes(image: Any, channel_axis: int | None) -> int:
+    """Number of spatial axes of a bare image, after checking that it is one."""
+    if not is_array(image):
+        raise TypeError(f"image must be an array; got {type(image).__name__}")
+    if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
+        raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
+    return int(image.ndim) - (channel_axis is not None)
+
+
+def dictionary_for(filters: Any, spatial: int) -> ConvDictionary:
+    """A dictionary, or the one that a name, a path or an array means, for images of so many spatial axes."""
     if isinstance(filters, str | Path):
         filters = ConvDictionary.load(filters)
     if isinstance(filters, ConvDictionary):

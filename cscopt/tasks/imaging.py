@@ -9,7 +9,7 @@ import numpy as np
 from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, namespace, to_numpy
 from cscopt.operators import Bicubic, Blur
-from cscopt.tasks.coding import standard
+from cscopt.tasks.coding import spatial_axes, standard
 from cscopt.tasks.restore import Restoration, Settings, judged, noise_level, restore
 
 _SHARE = {"inpaint": 0.02, "super_resolve": 0.001}
@@ -198,14 +198,10 @@ def _level(data: Array, noise: float | None, lam: float | None, task: str) -> fl
 
 def _image(image: Array, channel_axis: int | None) -> tuple[Array, int]:
     """(1, channel, *space), and the number of spatial axes."""
-    if not is_array(image):
-        raise TypeError(f"image must be an array; got {type(image).__name__}")
-    if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
-        raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
+    spatial = spatial_axes(image, channel_axis)
     if not namespace(image).isdtype(image.dtype, "real floating"):
         raise TypeError(f"image must be of real floating point, in the units that λ has; got {image.dtype}")
     checks.finite(image, "image")
-    spatial = image.ndim - (channel_axis is not None)
     return standard(image, channel_axis, spatial), spatial
 
 

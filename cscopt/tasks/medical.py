@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cscopt import checks
-from cscopt.backend import Array, is_array, is_complex
+from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, to_numpy
 from cscopt.linop import LinearOperator
 from cscopt.operators import CT, MRI, fbp
 from cscopt.tasks.restore import Restoration, Settings, judged, restore
@@ -59,9 +59,11 @@ def reconstruct_mri(
     if tuple(data.shape) != shape:
         raise ValueError(f"data must have shape {shape}, as mask and sensitivities say; got {tuple(data.shape)}")
     batch = data[None, ...] if sensitivities is not None else data[None, None, ...]
-    batch = scanner.apply(scanner.adjoint(batch)) if sensitivities is None else batch
+    sampled = asarray_like(to_numpy(mask) != 0, data, namespace(data).bool)
+    batch = namespace(data).where(sampled, batch, namespace(data).zeros_like(batch))
+    count = 2 * int(sampled.sum()) * scanner.output_shape[0]  # σ is that of the real and of the imaginary part
     settings = Settings(dictionary, beta, lam, noise, method, options)
-    return _reconstructed(batch, scanner.adjoint(batch), scanner, settings, truth)
+    return _reconstructed(batch, scanner.adjoint(batch), scanner, settings, truth, count=count)
 
 
 def reconstruct_ct(
@@ -108,9 +110,15 @@ def reconstruct_ct(
 
 
 def _reconstructed(
-    data: Array, first: Array, operator: LinearOperator, settings: Settings, truth: Array | None, mask: Any = None
+    data: Array,
+    first: Array,
+    operator: LinearOperator,
+    settings: Settings,
+    truth: Array | None,
+    mask: Any = None,
+    count: int | None = None,
 ) -> Restoration:
-    image, solution, lam = restore(data, first, settings, _SHARE, operator, mask)
+    image, solution, lam = restore(data, first, settings, _SHARE, operator, mask, count)
     image, first = image[0, 0, ...], first[0, 0, ...]
     return Restoration(image, solution, lam, judged(image, first, truth, None))
 

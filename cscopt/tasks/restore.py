@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cscopt import checks, lowpass, metrics
 from cscopt.backend import Array, is_complex, namespace, to_numpy
-from cscopt.dictionary import ConvDictionary
 from cscopt.linop import LinearOperator
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import Solution, minimise_l1, solve
+from cscopt.tasks.coding import dictionary_for
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,6 @@ class Settings:
     method: Any = "auto"
     options: dict[str, Any] | None = None
 
-    def bank(self) -> ConvDictionary:
-        """The dictionary, loaded where a name or path is given."""
-        found = self.dictionary
-        if isinstance(found, str | Path):
-            return ConvDictionary.load(found)
-        return found if isinstance(found, ConvDictionary) else ConvDictionary(found)
-
 
 def restore(
     data: Array,
@@ -67,7 +59,7 @@ def restore(
     share: float = 0.0,
     forward: LinearOperator | None = None,
     mask: Array | None = None,
-    boundary: str = "circular",
+    count: int | None = None,
 ) -> tuple[Array, Solution, float]:
     r"""Image x_low + D z from data y: x_low = (I + β∇ᴴ∇)⁻¹ first, and z codes y − A x_low.
 
@@ -79,8 +71,10 @@ def restore(
     settings : Settings
         λ if given; else, with the noise's σ, from ‖W(y − A x)‖ = σ √n (`minimise_l1`); else `share` of λ_max.
     share : float
-    forward, mask, boundary
+    forward, mask
         As for `CSCProblem`.
+    count : int, optional
+        n, the numbers that are measured; by default all of the data, or the sum of W².
     """
     xp = namespace(first)
     beta = checks.real_number(settings.beta, "beta")
@@ -89,14 +83,14 @@ def restore(
         low, _ = lowpass.split(first, beta, min(16, *first.shape[2:]))
     rest = data - (low if forward is None else forward.apply(low))
     options = {"tol": 1e-2, **(settings.options or {})}
-    problem = CSCProblem(
-        rest, settings.bank(), L1(1.0 if settings.lam is None else settings.lam), forward, mask, boundary
-    )
+    bank = dictionary_for(settings.dictionary, first.ndim - 2)
+    problem = CSCProblem(rest, bank, L1(1.0 if settings.lam is None else settings.lam), forward, mask)
     if settings.lam is not None:
         solution = solve(problem, settings.method, **options)
     elif settings.noise is not None:
         sigma = checks.positive_number(settings.noise, "noise")
-        found = minimise_l1(problem, sigma * math.sqrt(_count(rest, mask)), method=settings.method, **options)
+        epsilon = sigma * math.sqrt(_count(rest, mask) if count is None else count)
+        found = minimise_l1(problem, epsilon, method=settings.method, **options)
         solution = found.solution
     else:
         level = share * problem.lambda_max
