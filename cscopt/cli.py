@@ -179,7 +179,8 @@ def _split(signal: Any, beta: float) -> tuple[Any, Any]:
 
 def _warm_up(dictionary: ConvDictionary) -> None:
     """Compile outside the timing (once a machine: compiled code is cached)."""
-    small = CSCProblem(np.ones((1, 1, 32, 32), np.float32), dictionary, 0.05)
+    picture = np.random.default_rng(0).random((1, 1, 64, 64), np.float32)  # constant ones have no active coefficient
+    small = CSCProblem(picture, dictionary, 0.05)
     for name in SOLVERS:
         if solve(small, name, max_iter=11, tol=0).status == "stopped":
             raise KeyboardInterrupt
