@@ -1,6 +1,6 @@
 """Time to a relative suboptimality of 1e-4: our solvers, SPORCO's ADMM and PGM, and SCICO's ADMM where installed.
 
-python benchmarks/accuracy.py [--json FILE] [--rounds N] [--cases 0 1 2] [--rivals NAME ...]
+python benchmarks/accuracy.py [--json FILE] [--plot FILE] [--rounds N] [--cases 0 1 2] [--rivals NAME ...]
 
 Picture: scikit-image's camera, low-pass removed (tikhonov, 5), top-left crops; dictionaries: SPORCO's, normalised.
 float32. The reference optimum is found in float64 to a gap of 1e-8. A solver's clock stops when the objective of its
@@ -14,10 +14,11 @@ import importlib.util
 import statistics
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import rivals
-from common import camera_problem, describe, first_below, keep
+from common import camera_problem, describe, draw_bars, first_below, keep
 
 from cscopt import CSCProblem, solve
 
@@ -55,13 +56,14 @@ def measured(problem: CSCProblem, goal: float, rounds: int, others: list[str]) -
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--plot", help="file for the picture")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rivals", nargs="*", choices=list(RIVALS), default=list(RIVALS), help="compare with these")
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="numbers of the cases")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     print(describe())
-    results = []
+    results: list[dict[str, Any]] = []
     for case in (CASES[k] for k in arguments.cases):
         exact = solve(camera_problem(*case, np.float64), "working-set", tol=1e-8, max_iter=3000)
         seconds = measured(camera_problem(*case), exact.objective * (1 + ACCURACY), arguments.rounds, arguments.rivals)
@@ -71,6 +73,8 @@ def main() -> None:
             print(f"{name:>14}{value:10.3f} s{theirs / value:10.1f} × faster than the best of the others", flush=True)
         results.append({"case": case, "optimum": exact.objective, "seconds": seconds})
     keep(arguments.json, results)
+    panels = {"{}², {}, λ = {}".format(*found["case"]): found["seconds"] for found in results}
+    draw_bars(arguments.plot, panels, f"s to {ACCURACY:g} above the optimum")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
 import resource
 import statistics
@@ -118,7 +119,8 @@ def draw_bars(path: str | None, groups: Mapping[str, Mapping[str, float]], label
 
     figure, panels = plt.subplots(1, len(groups), figsize=(4 * len(groups), 3), layout="constrained", squeeze=False)
     for axes, (title, values) in zip(panels[0], groups.items(), strict=True):
-        axes.barh(list(values), list(values.values()), color="tab:blue")
+        reached = {name: value for name, value in values.items() if math.isfinite(value)}
+        axes.barh(list(reached), list(reached.values()), color="tab:blue")
         axes.bar_label(axes.containers[0], fmt="%.3g", padding=3)
         axes.set(xscale="log", title=title, xlabel=label)
         axes.margins(x=0.2)

@@ -1,6 +1,6 @@
 """On a GPU: one iteration against a cuFFT pair of the maps, peak memory, and time to 1e-4 against SCICO's.
 
-python benchmarks/gpu.py [--json FILE] [--small]
+python benchmarks/gpu.py [--json FILE] [--plot FILE] [--small]
 
 The pair is one FFT and inverse FFT of all maps by CuPy, in pieces as large as ours or all at once, whichever is
 faster. Times are medians of events on the stream. `--small` runs everything on tiny problems, to test the script.
@@ -18,7 +18,7 @@ from typing import Any
 import cupy
 import numpy as np
 import rivals
-from common import camera_problem, describe, first_below, keep, stepper
+from common import camera_problem, describe, draw_bars, first_below, keep, stepper
 from cupyx.scipy import fft
 
 from cscopt import ADMM, FISTA, ISTA, ConvDictionary, CSCProblem, solve
@@ -108,6 +108,7 @@ def to_accuracy(side: int, name: str, lam: float) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--plot", help="file for the picture: milliseconds of an iteration")
     parser.add_argument("--small", action="store_true")
     arguments = parser.parse_args()
     card = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
@@ -129,6 +130,9 @@ def main() -> None:
         for name, seconds in found["seconds"].items():
             print(f"{name:>24}{seconds:9.4f} s", flush=True)
     keep(arguments.json, results)
+    names = ("pair", "admm", "fista", "ista")
+    panels = {"{0}²×{1}×{2} {3}".format(*f["case"]): {n: f[n] for n in names} for f in results["iterations"]}
+    draw_bars(arguments.plot, panels, "ms an iteration")
 
 
 if __name__ == "__main__":
