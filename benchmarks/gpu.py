@@ -131,7 +131,7 @@ def main() -> None:
             print(f"{name:>24}{seconds:9.4f} s", flush=True)
     keep(arguments.json, results)
     names = ("pair", "admm", "fista", "ista")
-    panels = {"{0}²×{1}×{2} {3}".format(*f["case"]): {n: f[n] for n in names} for f in results["iterations"]}
+    panels = {"{}²×{}×{} {}".format(*f["case"]): {n: f[n] for n in names} for f in results["iterations"]}
     draw_bars(arguments.plot, panels, "ms an iteration")
 
 
