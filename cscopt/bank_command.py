@@ -11,12 +11,13 @@ from cscopt.bank import Bank, Spec, build, verify
 from cscopt.report import COLUMNS, facts, write_report
 
 
-def parser() -> Any:
-    """Options of the command."""
+def add_to(parent: Any) -> None:
+    """Add the command and its own commands to the subcommands of a parser."""
     from jsonargparse import ArgumentParser
 
-    result = ArgumentParser(description="Fill a folder with learned dictionaries, and look at it.")
-    commands = result.add_subcommands()
+    parser = ArgumentParser(description="Fill a folder with learned dictionaries, and look at it.")
+    parent.add_subcommand("bank", parser)
+    commands = parser.add_subcommands()
     making = ArgumentParser(description="Learn what a bank lacks of a spec; stopped at any moment, it goes on later.")
     making.add_argument("spec", type=str, help="YAML file: data, holdout, seed, engine, max_epochs, grid")
     making.add_argument("-o", "--output", type=str, required=True, help="folder of the bank")
@@ -43,7 +44,6 @@ def parser() -> Any:
         if name == "report":
             one.add_argument("-o", "--output", type=str, default="bank.html", help="page to write")
         commands.add_subcommand(name, one)
-    return result
 
 
 def bank(subcommand: str, **options: Any) -> None:

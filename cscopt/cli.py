@@ -71,7 +71,7 @@ def _parser() -> Any:
     code_parser.add_argument("--figure", type=str, help="figure to write")
     commands.add_subcommand("code", code_parser)
     commands.add_subcommand("reconstruct", restoration.parser())
-    commands.add_subcommand("bank", bank_command.parser())
+    bank_command.add_to(commands)
     commands.add_subcommand("info", ArgumentParser(description="Versions, threads, FFT library, GPUs, extras."))
     return parser
 

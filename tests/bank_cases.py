@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,3 +78,18 @@ def step_of(state):
         return json.loads(io.load_tensors(state)[1]["numbers"])["step"]
     except (OSError, ValueError):
         return 0
+
+
+def busy(folder):
+    """A process that is in the middle of learning a dictionary."""
+    found = []
+
+    def look():
+        for state in (folder / ".work").glob("*.safetensors"):
+            if step_of(state) > 4:
+                with suppress(OSError, ValueError):
+                    found.append(json.loads(state.with_suffix(".lock").read_text())["process"])
+        return found
+
+    until(look, "state of 5 steps")
+    return found[0]

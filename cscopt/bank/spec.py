@@ -133,19 +133,15 @@ class Spec:
     def cases(self, samples: Samples) -> list[Case]:
         """All cases, in the order of the grid: the last axis varies fastest. Images must fit each support."""
         axes = samples.training[0].ndim - 1
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "grid"}
         found = []
         for n_filters, support, lam, beta in self.grid:
             shape = (support,) * axes if isinstance(support, int) else support
             samples.check(shape)
-            found.append(Case(n_filters, shape, lam, beta, *self._common(), samples.sha256))
+            found.append(Case(n_filters, shape, lam, beta, data_sha256=samples.sha256, **shared))
         for case in found[:1]:
             case.learner()  # the engine checks its options
         return found
-
-    def _common(self) -> tuple[Any, ...]:
-        """What all cases share."""
-        learning = (self.engine, self.options, self.initial, self.max_epochs, self.stop_below)
-        return (*learning, self.seed, self.holdout, self.data)
 
 
 def choose(cases: Sequence[Case], wanted: Iterable[str]) -> list[Case]:
@@ -225,8 +221,8 @@ def _elsewhere(data: Data, path: str) -> Data:
     """The same data at another path."""
     if data.skimage:
         raise ValueError("--data stands for a folder or an .npz file; this spec learns from scikit-image's pictures")
-    place = str(Path(path).resolve())
-    return dataclasses.replace(data, **({"npz": place} if data.npz else {"folder": place}))
+    place: dict[str, Any] = {"npz" if data.npz else "folder": str(Path(path).resolve())}
+    return dataclasses.replace(data, **place)
 
 
 def _holdout(value: Any) -> int | float:

