@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,11 @@ from cscopt.bank import Bank, Entry
 from cscopt.dictionary import ConvDictionary
 from cscopt.plot import mosaic
 
-COLUMNS = ("filters", "support", "channels", "λ", "β", "engine", "seed", "images", "held out", "steps", "seconds")
-ZOOM = 4
+COLUMNS = (
+    *("filters", "support", "channels", "λ", "β", "engine", "seed", "data", "images", "steps", "held out", "seconds"),
+    "cscopt",
+)
+ZOOM = 7
 """Pixels of the screen to a coefficient."""
 
 _STYLE = """
@@ -29,7 +31,8 @@ p { margin: .3rem 0; color: #555 } a { color: #1f5fa8; text-decoration: none }
 table { border-collapse: collapse; font-size: .85rem; margin: 1rem 0 }
 th, td { text-align: right; padding: .2rem .6rem; border-bottom: 1px solid #e4e4e4 }
 th { color: #666; font-weight: 600 } th:first-child, td:first-child { text-align: left }
-section { border-top: 1px solid #ddd; padding: 1rem 0; display: flex; flex-wrap: wrap; gap: 1.5rem }
+section { border-top: 1px solid #ddd; padding: 1rem 0; display: flex; flex-wrap: wrap; gap: 1rem 2rem;
+  align-items: start }
 section > h2, section > p, section > details { flex-basis: 100%; margin: 0 }
 img { image-rendering: pixelated; max-width: 100% } svg { overflow: visible }
 details table { margin: .4rem 0 } details td { text-align: left; word-break: break-all }
@@ -53,7 +56,7 @@ def write_report(bank: Bank, path: str | Path) -> None:
     """
     io.check_target(path, (".html", ".htm"))
     rows = "\n".join(_row(entry) for entry in bank)
-    title = html.escape(f"Bank {bank.folder.resolve().name}")
+    title = html.escape(f"Dictionaries of the bank {bank.folder.resolve().name}")
     seconds = sum(entry.seconds for entry in bank)
     said = (
         f"{len(bank)} dictionaries, learned in {_span(seconds)} of work. Atoms are sorted by use, the most used first."
@@ -81,10 +84,12 @@ def facts(entry: Entry) -> tuple[str, ...]:
         f"{entry.beta:g}",
         entry.engine,
         told["seed"],
+        told["data_sha256"][:8],
         told["images"],
-        held_out,
         told["steps"],
+        held_out,
         f"{entry.seconds:.0f}",
+        told["cscopt"],
     )
 
 
@@ -140,11 +145,11 @@ def _use(usage: Any) -> str:
 
 
 def _curves(history: dict[str, list[float]]) -> str:
-    """Objective of the steps (averaged over a fortieth of them) and the held-out one, as a drawing."""
-    steps, means = _averaged(history["step"], history["objective"], 40)
+    """Objective of the steps and the held-out one, as a drawing."""
+    steps, means = _averaged(history)
     measured = [(s, v) for s, v in zip(history["step"], history["held_out"], strict=True) if math.isfinite(v)]
     series = [
-        ("objective of the steps", "#888", list(zip(steps, means, strict=True))),
+        ("objective, mean of the steps", "#888", list(zip(steps, means, strict=True))),
         ("held out", "#1f5fa8", measured),
     ]
     shown = [(name, colour, points) for name, colour, points in series if points]
@@ -161,23 +166,29 @@ def _curves(history: dict[str, list[float]]) -> str:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{colour}"/>' for x, y in places)
         lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>{dots}')
-        lines.append(f'<text x="{width}" y="{12 + 16 * k}" text-anchor="end" fill="{colour}">{name}</text>')
+        lines.append(f'<text x="{width * k}" y="-14" text-anchor="{("start", "end")[k]}" fill="{colour}">{name}</text>')
     frame = f'<path d="M0 0V{height}H{width}" fill="none" stroke="#bbb"/>'
     marks = (
         f'<text x="-6" y="10" text-anchor="end">{high:.4g}</text><text x="-6" y="{height}" text-anchor="end">{low:.4g}'
         f'</text><text x="{width}" y="{height + 16}" text-anchor="end">step {last:.0f}</text>'
     )
     return (
-        f'<svg class="curves" viewBox="-60 -8 {width + 70} {height + 32}" width="{width + 70}" font-size="11" '
+        f'<svg class="curves" viewBox="-60 -28 {width + 70} {height + 52}" width="{width + 70}" font-size="11" '
         f'font-family="system-ui, sans-serif" fill="#666">{frame}{"".join(lines)}{marks}</svg>'
     )
 
 
-def _averaged(steps: Sequence[float], values: Sequence[float], parts: int) -> tuple[list[float], list[float]]:
-    """Means over groups of neighbours."""
-    groups = [g for g in np.array_split(np.arange(len(steps)), min(parts, max(len(steps), 1))) if len(g)]
-    s, v = np.asarray(steps, float), np.asarray(values, float)
-    return [float(s[g].mean()) for g in groups], [float(v[g].mean()) for g in groups]
+def _averaged(history: dict[str, list[float]]) -> tuple[list[float], list[float]]:
+    """Means over epochs, which end where something is measured on held-out images; else over a fortieth of the steps.
+
+    Images differ more than epochs do.
+    """
+    steps, values = np.asarray(history["step"]), np.asarray(history["objective"])
+    ends = np.flatnonzero(np.isfinite(history["held_out"])) + 1
+    if len(ends) < 2:
+        ends = np.unique(np.linspace(0, len(steps), min(len(steps), 40) + 1).round().astype(int))
+    groups = [group for group in np.split(np.arange(len(steps)), ends) if len(group)]
+    return [float(steps[g].max()) for g in groups], [float(values[g].mean()) for g in groups]
 
 
 def _span(seconds: float) -> str:

@@ -42,6 +42,7 @@ def put(folder, filters, lam=0.1, beta=1.0, **told):
     }
     learned = {"history": history, "usage": np.arange(len(filters))[::-1] % 3 + 0.5, "seconds": 0.4}
     facts = {"lam": lam, "beta": beta, "engine": "online", "seed": 0, "data_sha256": "0" * 64, "steps": 4, "images": 2}
+    facts["cscopt"] = "0"
     folder.mkdir(exist_ok=True)
     write(folder / f"{name}.safetensors", dictionary, learned, facts | told)
     return folder / f"{name}.safetensors"

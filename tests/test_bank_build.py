@@ -79,8 +79,10 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, spec):
         patch.setattr(work.dictlearn, "learn", watched)
         work.learn_case(cases[0], folder, 10.0)
     assert steps == list(range(reached + 1, 101))
+    (folder / ".tmp12345").write_text("half a file of safetensors, which the kill may leave")
     filled = build(spec, folder, workers=1)
     assert len(filled) == 2
+    assert not [p for p in folder.rglob(".*") if p.name != work.WORK]
     for case in cases:
         (tmp_path / "whole").mkdir(exist_ok=True)
         cscopt.set_threads(1)

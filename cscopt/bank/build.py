@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
@@ -16,7 +17,7 @@ from cscopt.bank.data import Samples
 from cscopt.bank.lock import held
 from cscopt.bank.spec import Case, Spec, choose
 from cscopt.bank.store import Bank
-from cscopt.bank.work import WORK, follow, task
+from cscopt.bank.work import WORK, follow, sweep, task
 
 DEATHS = 3
 """Workers that may die (killed, out of memory) before a build gives up; dask allows as many for one task."""
@@ -79,6 +80,7 @@ def build(
     if not folder.exists() and not folder.parent.is_dir():
         raise FileNotFoundError(f"cannot make {folder}: the folder {folder.parent} does not exist")
     folder.mkdir(exist_ok=True)
+    began = time.time()
     with held(folder / WORK / "lock"):
         missing = _missing(wanted, folder)
         with closing(Clock(folder, missing, len(wanted) - len(missing), progress)) as clock:
@@ -90,6 +92,7 @@ def build(
                     break
             else:
                 raise ChildProcessError(f"workers died {DEATHS} times (killed, or out of memory); build again to go on")
+        sweep(folder, began)
     return Bank.open(folder)
 
 

@@ -23,7 +23,7 @@ ROWS = 200
 _LONG = ("history", "usage")  # read from the file when asked for, and not kept in the index
 _NEEDED = (
     *("n_filters", "support", "channels", "lam", "beta", "engine", "seed", "images", "steps", "data_sha256"),
-    *("held_out", "wall_seconds", "sha256"),
+    *("held_out", "wall_seconds", "cscopt", "sha256"),
     *_LONG,
 )
 

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,6 @@ def learn_case(case: Case, folder: Path, checkpoint_seconds: float) -> float:
     target = folder / f"{case.name}.safetensors"
     state, progress, lock = (folder / WORK / f"{case.name}.{end}" for end in ("safetensors", "json", "lock"))
     with held(lock, wait=True):
-        for leftover in [*folder.glob(f".{case.name}-*"), *(folder / WORK).glob(f".{case.name}-*")]:
-            leftover.unlink()
         if not target.is_file():
             _learn(case, target, state, progress, checkpoint_seconds)
         for path in (state, progress, lock):
@@ -112,6 +111,16 @@ def _teller(path: Path, steps: int) -> Callable[[Any], None]:
                 temporary.write_text(json.dumps({"part": state.step / steps, "seconds": state.seconds}))
 
     return tell
+
+
+def sweep(folder: Path, before: float) -> None:
+    """Remove what killed processes had begun to write (`io.replacing` and safetensors) before a time in seconds."""
+    for place in (folder, folder / WORK):
+        for pattern in (".tmp*", ".*-*.safetensors", ".*-*.json"):
+            for path in place.glob(pattern):
+                with suppress(FileNotFoundError):
+                    if path.stat().st_mtime < before:
+                        path.unlink()
 
 
 def follow(builder: Any) -> None:
