@@ -1,5 +1,7 @@
 """cscopt: convolutional sparse coding with a certificate, on NumPy, CuPy and torch."""
 
+from typing import Any
+
 from cscopt.backend import get_threads, set_threads, to_numpy
 from cscopt.certificate import Certificate, certify, kkt_residual
 from cscopt.codes import SparseCodes
@@ -32,6 +34,7 @@ __all__ = [
     "CSCProblem",
     "Certificate",
     "ConvDictionary",
+    "ConvDictionaryLearning",
     "ElasticNet",
     "FunctionOperator",
     "GroupL1",
@@ -66,3 +69,11 @@ __all__ = [
     "super_resolve",
     "to_numpy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "ConvDictionaryLearning":  # scikit-learn is imported when it is asked for
+        from cscopt.dictlearn.estimator import ConvDictionaryLearning
+
+        return ConvDictionaryLearning
+    raise AttributeError(f"module 'cscopt' has no attribute {name!r}")

@@ -103,3 +103,14 @@ def memory(needed: int, like: Array, what: str, instead: str) -> None:
     free = free_memory(like)
     if free is not None and needed > free:
         raise MemoryError(f"{what} needs {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free; {instead}")
+
+
+def seed(value: Any) -> int:
+    """A seed from an integer, a Generator (which is asked for one), or None (a new one each time)."""
+    import numpy as np
+
+    if isinstance(value, np.random.Generator):
+        return int(value.integers(1 << 62))
+    if value is None:
+        return int(np.random.default_rng().integers(1 << 62))
+    return count(value, "random_state")

@@ -1,0 +1,112 @@
+"""Batch learning: code all images, then minimise over the filters at those codes, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cscopt import checks
+from cscopt.backend import is_numpy
+from cscopt.codes import SparseCodes
+from cscopt.dictlearn.engine import Engine, Sample, Step, measured
+from cscopt.dictlearn.masked import MaskedMoments
+from cscopt.dictlearn.moments import moments
+from cscopt.dictlearn.state import LearnState
+from cscopt.dictlearn.update import minimise
+from cscopt.solvers import Solution, solve
+
+
+@dataclass(frozen=True, eq=False)
+class Batch(Engine):
+    r"""Alternating minimisation, whose objective never rises.
+
+    minimise over d in the set and x_k:  Σ_k ½‖W(y_k − Σ_m d_m * x_mk)‖² + λ Σ_m ‖x_mk‖₁
+
+    A step (here an epoch) codes every image, from the codes it had, and then lowers the quadratic in the filters
+    by accelerated projected gradient. What the codes say of the filters is a few small arrays (`Moments`), so that this
+    costs nothing beside the coding.
+
+    Parameters
+    ----------
+    lam, method, tol, max_iter, nonnegative, boundary
+        See `Coder`.
+    constraint : Constraint
+        What filters may be.
+    updates : int, default 100
+        Iterations of `minimise` in a step, at most.
+
+    Notes
+    -----
+    Garcia-Cardona and Wohlberg 2018 (Convolutional dictionary learning: A comparative review), section III; the
+    accelerated update is FISTA; Moreau and Gramfort 2020 for the moments.
+    """
+
+    updates: int = 100
+    name: ClassVar[str] = "batch"
+    whole: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.count(self.updates, "updates", 1)
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        weighted = self.boundary == "none" or any(sample.mask is not None for sample in samples)
+        if weighted and not all(is_numpy(sample.image) for sample in samples):
+            raise TypeError("masks and boundary='none' need NumPy images in the batch engine; use the online one")
+
+    def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
+        found = [self._coded(state, sample) for sample in samples]
+        masked = self.boundary == "none" or any(sample.mask is not None for sample in samples)
+        if masked:
+            total: Any = MaskedMoments([(s.problem, s.sparse_codes) for s in found])
+        else:
+            total = moments(found[0].problem, found[0])
+            for solution in found[1:]:
+                total = total.plus(moments(solution.problem, solution))
+        moved, _ = minimise(total, state.filters, self.constraint, self.updates)
+        memory: dict[str, Any] = {}
+        for sample, solution in zip(samples, found, strict=True):
+            memory |= _kept(sample.index, solution.sparse_codes)
+        return Step(moved, memory, *measured(found))
+
+    def _coded(self, state: LearnState, sample: Sample) -> Solution:
+        """Codes of an image, none worse than those it had."""
+        problem = self.problem(sample.image, state.filters, sample.mask)
+        before = _recalled(state.memory, sample.index)
+        found = self.code(problem, before)
+        if before is not None and found.objective > found.history["objective"][0]:
+            found = solve(problem, found.solver, max_iter=0, x0=before)
+        return found
+
+    def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
+        new = state.filters.copy()
+        new[atoms] = filters
+        return replace(state, filters=new, memory=_without(state.memory, atoms, len(new)))
+
+
+def _kept(index: int, codes: SparseCodes) -> dict[str, Any]:
+    shape = np.array(codes.shape, np.int64)
+    return {f"{index}.index": codes.index, f"{index}.values": codes.values, f"{index}.shape": shape}
+
+
+def _recalled(memory: Mapping[str, Any], index: int) -> SparseCodes | None:
+    if f"{index}.index" not in memory:
+        return None
+    return SparseCodes(memory[f"{index}.index"], memory[f"{index}.values"], tuple(memory[f"{index}.shape"]))
+
+
+def _without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict[str, Any]:
+    """Codes of all images without some atoms."""
+    kept: dict[str, Any] = {}
+    for name in memory:
+        if name.endswith(".index"):
+            number = int(name.partition(".")[0])
+            codes = _recalled(memory, number)
+            assert codes is not None
+            filters = codes.index // int(np.prod(codes.shape[2:])) % n_filters
+            rest = ~np.isin(filters, atoms)
+            kept |= _kept(number, SparseCodes(codes.index[rest], codes.values[rest], codes.shape))
+    return kept

@@ -1,0 +1,134 @@
+"""Images to learn from: their checks, a fingerprint of a task, and filters to begin with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cscopt import checks
+from cscopt.backend import Array, is_array, namespace, to_numpy
+from cscopt.dictionary import ConvDictionary
+from cscopt.dictlearn.constraint import Constraint
+from cscopt.dictlearn.engine import Engine, Sample
+
+
+def samples_of(
+    images: Sequence[Array], masks: Sequence[Array | None] | None, dictionary: ConvDictionary, name: str = "images"
+) -> list[Sample]:
+    """Images as samples, integers as float32, after checking that all fit the dictionary and one another.
+
+    Raises
+    ------
+    TypeError, ValueError
+        One sentence naming the image that does not fit.
+    """
+    if is_array(images) or not hasattr(images, "__len__"):
+        images = list(images)
+    if len(images) == 0:
+        raise ValueError(f"{name} must not be empty")
+    if masks is not None and len(masks) != len(images):
+        raise ValueError(f"masks must be as many as the images, {len(images)}; got {len(masks)}")
+    found = []
+    for k, image in enumerate(images):
+        checked = _checked(image, f"{name}[{k}]", dictionary)
+        first = found[0].image if found else checked
+        namespace(first, checked)
+        if first.dtype != checked.dtype or first.shape[0] != checked.shape[0]:
+            raise ValueError(
+                f"{name} must have one dtype and number of channels; image 0 has {first.dtype} and {first.shape[0]}, "
+                f"image {k} {checked.dtype} and {checked.shape[0]}"
+            )
+        mask = None if masks is None else masks[k]
+        found.append(Sample(k, checked, None if mask is None else checks.alongside(mask, checked, f"masks[{k}]")))
+    return found
+
+
+def _checked(image: Any, name: str, dictionary: ConvDictionary) -> Array:
+    if not is_array(image):
+        raise TypeError(f"{name} must be an array; got {type(image).__name__}")
+    xp = namespace(image)
+    if xp.isdtype(image.dtype, ("integral", "bool")):
+        image = xp.astype(image, xp.float32)
+    checks.floating(image, name)
+    space, support = tuple(image.shape[1:]), dictionary.support
+    if len(space) != len(support):
+        raise ValueError(f"{name} must be (channel, *space) with {len(support)} spatial axes; got shape {image.shape}")
+    if any(n < k for n, k in zip(space, support, strict=True)):
+        raise ValueError(f"{name} must not be smaller than the filters' support {support}; got {space}")
+    if dictionary.channels not in (1, image.shape[0]):
+        raise ValueError(f"{name} must have {dictionary.channels} channels, as the filters; got {image.shape[0]}")
+    checks.finite(image, name)
+    return image
+
+
+def fingerprint(
+    samples: Sequence[Sample], held_out: Sequence[Sample], engine: Engine, initial: ConvDictionary, seed: int
+) -> str:
+    """A digest of all that decides what is learned."""
+    digest = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if is_array(value):
+            array = np.ascontiguousarray(to_numpy(value))
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(array.tobytes())
+        else:
+            digest.update(repr(value).encode())
+
+    for sample in [*samples, *held_out]:
+        add(sample.image)
+        add(sample.mask)
+    for name, value in engine.described()[1:]:
+        add(name)
+        add(value)
+    for value in (engine.name, initial.filters, seed, len(held_out)):
+        add(value)
+    return digest.hexdigest()
+
+
+def initial_filters(
+    images: Sequence[Array],
+    n_filters: int,
+    support: tuple[int, ...],
+    constraint: Constraint | None = None,
+    random_state: int | np.random.Generator | None = 0,
+    kind: str = "patches",
+    single_channel: bool = False,
+) -> Any:
+    r"""Filters to begin with, (M, C, \*support), float64.
+
+    Parameters
+    ----------
+    images : sequence of array, (channel, \*space)
+    n_filters, support : int, tuple of int
+    constraint : Constraint, optional
+        What they are projected onto.
+    random_state : int or Generator, default 0
+    kind : {"patches", "noise"}, default "patches"
+        Pieces of the images, taken with a probability that grows with their energy, or Gaussian noise.
+    single_channel : bool, default False
+        Filters of one channel for images of several.
+    """
+    checks.count(n_filters, "n_filters", 1)
+    checks.choice(kind, "kind", ("patches", "noise"))
+    random = np.random.default_rng(checks.seed(random_state))
+    limits = Constraint() if constraint is None else constraint
+    channels = 1 if single_channel else int(images[0].shape[0])
+    if kind == "noise":
+        return limits.project(random.standard_normal((n_filters, channels, *support)))
+    found, squares = [], []
+    for _ in range(8 * n_filters):
+        image = images[random.integers(len(images))]
+        corner = [int(random.integers(n - k + 1)) for n, k in zip(image.shape[1:], support, strict=True)]
+        first = int(random.integers(image.shape[0])) if single_channel else 0
+        box = image[(slice(first, first + channels), *(slice(c, c + k) for c, k in zip(corner, support, strict=True)))]
+        patch = to_numpy(box)
+        found.append(np.real(patch) if random.random() < 0.5 or not np.iscomplexobj(patch) else np.imag(patch))
+        squares.append(float(np.sum(np.abs(found[-1]).astype(np.float64) ** 2)))
+    best = np.argsort(squares)[-4 * n_filters :]
+    chosen = np.asarray(found, np.float64)[random.permutation(best)[:n_filters]]
+    noise = random.standard_normal(chosen.shape) * 0.05 * np.sqrt(np.mean(chosen**2) or 1.0)
+    return limits.project(chosen + noise)

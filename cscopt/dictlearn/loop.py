@@ -1,0 +1,246 @@
+"""`learn`: the one loop of all engines. It shuffles, records, validates, revives, stops, saves and resumes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cscopt import checks
+from cscopt.backend import Array, namespace, real_dtype
+from cscopt.dictionary import ConvDictionary
+from cscopt.dictlearn.data import fingerprint, samples_of
+from cscopt.dictlearn.engine import Engine, Sample
+from cscopt.dictlearn.revive import revive
+from cscopt.dictlearn.state import LearnState
+
+
+@dataclass(frozen=True)
+class Learned:
+    r"""What `learn` returns.
+
+    Attributes
+    ----------
+    dictionary : ConvDictionary
+        NumPy filters in the images' precision.
+    history : dict of list
+        See `LearnState`.
+    usage : ndarray, (M,)
+        Σ|x_m| over the last epoch.
+    snapshots : ndarray, (epochs + 1, M, C, \*support)
+        Filters at the beginning and after every epoch.
+    seconds : float
+        Wall time over all sessions.
+    status : {"converged", "max_epochs", "stopped"}
+    state : LearnState
+        What `learn(..., state=)` goes on from.
+    """
+
+    dictionary: ConvDictionary
+    status: str
+    state: LearnState
+
+    history = property(lambda self: self.state.history, doc="Columns of numbers, a row for each step.")
+    usage = property(lambda self: self.state.usage, doc="Σ|x_m| over the last epoch, (M,).")
+    snapshots = property(lambda self: self.state.snapshots, doc="Filters at the beginning and after every epoch.")
+    seconds = property(lambda self: self.state.seconds, doc="Wall time over all sessions.")
+
+
+def learn(
+    images: Sequence[Array],
+    engine: Engine,
+    initial: ConvDictionary | Array,
+    *,
+    masks: Sequence[Array | None] | None = None,
+    max_epochs: int = 10,
+    random_state: int | np.random.Generator | None = 0,
+    validation: Sequence[Array] | None = None,
+    stop_below: float = 0.0,
+    revive_below: float = 1e-3,
+    state: LearnState | None = None,
+    callback: Callable[[LearnState], bool | None] | None = None,
+    progress: bool = False,
+    checkpoint: str | Path | None = None,
+    checkpoint_seconds: float = 60.0,
+) -> Learned:
+    r"""Learn a convolutional dictionary from images.
+
+    Parameters
+    ----------
+    images : sequence of array, (channel, \*space)
+        Of any sizes, of one library and dtype; usually high-passed (`cscopt.lowpass.split`). Values are used as they are.
+    engine : Online, Batch or Sporco
+        How to learn, with its options.
+    initial : ConvDictionary or array (M, C, \*support)
+        Filters to begin with; see `initial_filters`.
+    masks : sequence of array or None, optional
+        Weights W ≥ 0 of the pixels of each image, which broadcast against it.
+    max_epochs : int, default 10
+        Passes over the images, in an order that is new in each (the batch engine: all in each step).
+    random_state : int or Generator, default 0
+        Of the order of the images, and of revived atoms.
+    validation : sequence of array, optional
+        Images held out: their mean objective is recorded after every epoch.
+    stop_below : float, default 0
+        Stop when an epoch lowers the mean objective (of the validation images, where there are some) by less than this
+        share.
+    revive_below : float, default 1e-3
+        After an epoch, but the last, replace atoms used less than this share of the mean by what the atoms explain worst.
+    state : LearnState, optional
+        Go on from there, in place of `initial`.
+    callback : callable, optional
+        Called with the `LearnState` after each step; learning stops where it returns a true value.
+    progress : bool, default False
+        Show a progress bar.
+    checkpoint : path, optional
+        File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from it,
+        to the same filters, on one thread bit for bit, as if it had never stopped.
+    checkpoint_seconds : float, default 60
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range, images do not fit the filters, or `checkpoint` belongs to another task.
+
+    Notes
+    -----
+    minimise over d in the set and x_k:  Σ_k ½‖W_k(y_k − Σ_m d_m * x_mk)‖² + λ Σ_m ‖x_mk‖₁
+    """
+    if not isinstance(engine, Engine):
+        raise TypeError(f"engine must be an engine such as Online(lam=0.1); got {type(engine).__name__}")
+    start = initial if isinstance(initial, ConvDictionary) else ConvDictionary(np.asarray(initial))
+    samples = samples_of(images, masks, start)
+    held_out = [] if validation is None else samples_of(validation, None, start, "validation")
+    engine.check([*samples, *held_out])
+    if checkpoint is not None and not hasattr(random_state, "__index__"):
+        raise TypeError(f"random_state must be an integer where there is a checkpoint; got {random_state!r}")
+    seed = checks.seed(random_state)
+    checks.count(max_epochs, "max_epochs", 1)
+    mark = fingerprint(samples, held_out, engine, start, seed) if checkpoint is not None else ""
+    if checkpoint is not None and Path(checkpoint).exists():
+        state = LearnState.load(checkpoint, mark)
+    state = engine.init(start.filters) if state is None else state
+    session = _Session(engine, samples, held_out, seed, max_epochs, stop_below, revive_below)
+    saved = time.monotonic()
+    status = "max_epochs"
+    with _bar(progress, session.steps) as show:
+        while state.step < session.steps and not state.finished:
+            state = session.advance(state)
+            show(state)
+            stopped = callback is not None and callback(state)
+            if checkpoint is not None and (stopped or time.monotonic() - saved >= checkpoint_seconds):
+                state.save(checkpoint, mark)
+                saved = time.monotonic()
+            if stopped:
+                status = "stopped"
+                break
+    if checkpoint is not None:
+        state.save(checkpoint, mark)
+    return Learned(_dictionary(state, samples), "converged" if state.finished else status, state)
+
+
+def once(engine: Engine, samples: Sequence[Sample], state: LearnState) -> Learned:
+    """One pass over samples in their order, after the steps that a state has done; no epoch ends."""
+    engine.check(samples)
+    size = engine.images_a_step or len(samples)
+    for first in range(0, len(samples), size):
+        began = time.perf_counter()
+        new, row = stepped(engine, state, samples[first : first + size], first == 0)
+        row["seconds"] = state.seconds + time.perf_counter() - began
+        state = replace(new, seconds=row["seconds"], history=new.recorded(**row))
+    return Learned(_dictionary(state, samples), "max_epochs", state)
+
+
+def stepped(
+    engine: Engine, state: LearnState, samples: Sequence[Sample], fresh: bool
+) -> tuple[LearnState, dict[str, float]]:
+    """The state after a step, and a row of the history; `fresh` begins a new count of usage."""
+    found = engine.step(state, samples)
+    used = found.usage if fresh else state.usage + found.usage
+    new = replace(state, filters=found.filters, memory=found.memory, usage=used, step=state.step + 1)
+    return new, {"step": float(new.step), "objective": found.objective, "nonzeros": found.nonzeros}
+
+
+def _dictionary(state: LearnState, samples: Sequence[Sample]) -> ConvDictionary:
+    image = samples[0].image
+    single = real_dtype(image) == namespace(image).float32
+    return ConvDictionary(state.filters.astype(np.float32 if single else np.float64))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """Everything of a run that does not change."""
+
+    engine: Engine
+    samples: list[Sample]
+    held_out: list[Sample]
+    seed: int
+    max_epochs: int
+    stop_below: float
+    revive_below: float
+
+    @property
+    def steps_an_epoch(self) -> int:
+        size = self.engine.images_a_step or len(self.samples)
+        return -(-len(self.samples) // size)
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return self.max_epochs * self.steps_an_epoch
+
+    def advance(self, state: LearnState) -> LearnState:
+        """One step, and what comes after the last of an epoch."""
+        began = time.perf_counter()
+        epoch, place = divmod(state.step, self.steps_an_epoch)
+        size = self.engine.images_a_step or len(self.samples)
+        order = np.arange(len(self.samples))
+        if size < len(self.samples):
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
+        new, row = stepped(self.engine, state, [self.samples[k] for k in order[place * size :][:size]], place == 0)
+        ended = place + 1 == self.steps_an_epoch
+        if ended:
+            new, row["held_out"] = self._epoch_ended(new, epoch)
+        row["seconds"] = state.seconds + time.perf_counter() - began
+        new = replace(new, seconds=row["seconds"], history=new.recorded(**row))
+        return replace(new, finished=self._settled(new)) if ended else new
+
+    def _epoch_ended(self, state: LearnState, epoch: int) -> tuple[LearnState, float]:
+        if epoch + 1 < self.max_epochs:
+            state = revive(self.engine, state, self.samples, self.revive_below, [self.seed, epoch, 1])
+        snapshots = np.concatenate([state.snapshots, np.asarray(state.filters, np.float32)[None]])
+        objectives = [self.engine.code(self.engine.problem(s.image, state.filters)).objective for s in self.held_out]
+        return replace(state, snapshots=snapshots), float(np.mean(objectives)) if objectives else float("nan")
+
+    def _settled(self, state: LearnState) -> bool:
+        """Whether the last epoch gained less than asked for."""
+        n = self.steps_an_epoch
+        if self.stop_below <= 0 or len(state.history["step"]) < 2 * n:
+            return False
+        if self.held_out:
+            before, now = state.history["held_out"][-n - 1], state.history["held_out"][-1]
+        else:
+            column = state.history["objective"]
+            before, now = float(np.mean(column[-2 * n : -n])), float(np.mean(column[-n:]))
+        return before - now < self.stop_below * abs(before)
+
+
+@contextmanager
+def _bar(wanted: bool, total: int) -> Iterator[Callable[[LearnState], None]]:
+    """What shows a state: a progress bar, or nothing."""
+    if not wanted:
+        yield lambda state: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit="step") as bar:
+
+        def show(state: LearnState) -> None:
+            bar.set_postfix_str(f"objective={state.history['objective'][-1]:.6g}", refresh=False)
+            bar.update(state.step - bar.n)
+
+        yield show

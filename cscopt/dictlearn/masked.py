@@ -1,0 +1,77 @@
+"""The quadratic of the filters where pixels have weights: no few moments tell it, so that codes are gone through."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cscopt.codes import SparseCodes
+from cscopt.problem import CSCProblem
+from cscopt.solvers.working_set import active_sets
+
+
+class MaskedMoments:
+    r"""Σ_k ½‖W_k(y_k − Σ_m d_m * x_mk)‖² as a quadratic of the filters, with the methods of `Moments`.
+
+    A d = Σ_k X_kᴴ W_k² X_k d takes a pass over the non-zeros of all images.
+
+    Parameters
+    ----------
+    parts : sequence of (CSCProblem, SparseCodes)
+        NumPy problems, one or more.
+    """
+
+    def __init__(self, parts: Sequence[tuple[CSCProblem, SparseCodes]]) -> None:
+        self.shape = tuple(parts[0][0].dictionary.filters.shape)
+        self.items: list[tuple[CSCProblem, Any, Any, Any]] = []
+        self.data, self.energy, self.scales = np.zeros(self.shape), 0.0, np.zeros(self.shape[0])
+        for problem, codes in parts:
+            weights, targets = problem.datafit.on_grid
+            self.energy += float(np.sum(problem.datafit.energy))
+            for item, active in enumerate(active_sets(problem, codes)):
+                rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
+                target, weight = (np.ascontiguousarray(a[rows]).reshape(-1) for a in (targets, weights))
+                self.items.append((problem, active.keys, active.values, weight))
+                self.data += self._patches(problem, target.astype(active.values.dtype), active.keys, active.values)
+                maps = active.keys % self.shape[0]
+                self.scales += np.bincount(maps, np.abs(active.values).astype(np.float64) ** 2, self.shape[0])
+
+    def apply(self, filters: Any) -> Any:
+        """A d."""
+        from cscopt.kernels.sites import Sites
+
+        total = np.zeros(self.shape)
+        for problem, keys, values, weight in self.items:
+            synthesis = problem.synthesis
+            sites = Sites(np.asarray(filters, problem.real), synthesis.grid, synthesis.groups)
+            image = np.zeros(len(weight), values.dtype)
+            sites.subtract(image, weight, keys, -values)
+            total += self._patches(problem, image, keys, values)
+        return total
+
+    def value(self, filters: Any, applied: Any = None) -> float:
+        """½⟨d, A d⟩ − ⟨b, d⟩ + ½ Σ‖W y‖²."""
+        applied = self.apply(filters) if applied is None else applied
+        return float(np.sum(filters * (applied / 2 - self.data)) + self.energy / 2)
+
+    def curvature(self, scales: Any) -> float:
+        """About the largest eigenvalue of S^(−½) A S^(−½), S = diag(scales), by power iteration."""
+        root = np.sqrt(scales)[(slice(None),) + (None,) * (len(self.shape) - 1)]
+        vector, largest = np.random.default_rng(0).standard_normal(self.shape), 0.0
+        for _ in range(10):
+            vector = self.apply(vector / root) / root
+            largest = float(np.linalg.norm(vector))
+            vector = vector / (largest or 1.0)
+        return largest
+
+    @cached_property
+    def _kernels(self) -> Any:
+        from cscopt.kernels import moments
+
+        return moments
+
+    def _patches(self, problem: CSCProblem, image: Any, keys: Any, values: Any) -> Any:
+        return self._kernels.patches(problem.synthesis.sites, image, keys, values).reshape(self.shape)

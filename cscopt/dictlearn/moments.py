@@ -1,0 +1,154 @@
+"""Second moments of codes: all that the data say about the filters, whatever the number of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cscopt import fft
+from cscopt.backend import is_complex, is_numpy, namespace, to_numpy
+from cscopt.problem import CSCProblem
+from cscopt.solvers import Solution
+from cscopt.solvers.working_set import active_sets
+
+_PAIR = 1e-8
+_PIXEL = 1.5e-9
+
+
+@dataclass(frozen=True)
+class Moments:
+    r"""½ ‖y − Σ_m d_m * x_m‖² as a quadratic of the filters, ½⟨d, A d⟩ − ⟨b, d⟩ + ½ ‖y‖².
+
+    A[m, n, δ] = Σ_p Re(conj(x_m(p)) x_n(p + δ)) and b[m, c, t] = Σ_p Re(conj(x_m(p)) y_c(p + t)), so that
+    (A d)_m(t) = Σ_n Σ_s A[m, n, t − s] d_n(s). Sums of moments are the moments of all images together.
+
+    Parameters
+    ----------
+    codes : ndarray, (M, M, \*lags)
+        A, with 2k − 1 lags an axis for a support of k, negative lags from the end.
+    data : ndarray, (M, C, \*support)
+        b.
+    energy : float
+        ‖y‖².
+
+    Notes
+    -----
+    Moreau and Gramfort 2020 (DiCoDiLe), section 4: φ and ψ there. As surrogate of an online learner: Mairal et al. 2010.
+    """
+
+    codes: Any
+    data: Any
+    energy: float
+
+    @classmethod
+    def zero(cls, shape: tuple[int, ...]) -> Moments:
+        r"""Of no image, for filters of a shape (M, C, \*support)."""
+        lags = tuple(2 * k - 1 for k in shape[2:])
+        return cls(np.zeros((shape[0], shape[0], *lags)), np.zeros(shape), 0.0)
+
+    def plus(self, other: Moments, keep: float = 1.0, share: float = 1.0) -> Moments:
+        """keep · self + share · other."""
+        return Moments(
+            keep * self.codes + share * other.codes,
+            keep * self.data + share * other.data,
+            keep * self.energy + share * other.energy,
+        )
+
+    def without(self, atoms: Any) -> Moments:
+        """The moments with nothing known of some filters."""
+        codes, data = self.codes.copy(), self.data.copy()
+        codes[atoms], codes[:, atoms], data[atoms] = 0, 0, 0
+        return Moments(codes, data, self.energy)
+
+    @cached_property
+    def spectrum(self) -> Any:
+        r"""Spectrum of A, (\*frequencies, M, M)."""
+        axes = tuple(range(2, self.codes.ndim))
+        return np.ascontiguousarray(np.moveaxis(np.fft.rfftn(self.codes, axes=axes), (0, 1), (-2, -1)))
+
+    @property
+    def scales(self) -> Any:
+        """Curvature of each filter, ‖x_m‖², (M,)."""
+        m = np.arange(len(self.codes))
+        return self.codes[(m, m) + (0,) * (self.codes.ndim - 2)]
+
+    def curvature(self, scales: Any) -> float:
+        """About the largest eigenvalue of S^(−½) A S^(−½), S = diag(scales), by power iteration at each frequency."""
+        roots = 1 / np.sqrt(scales)
+        matrices = (self.spectrum * roots[:, None] * roots).reshape((-1, len(scales), len(scales)))
+        vectors, largest = np.random.default_rng(0).standard_normal((*matrices.shape[:2], 1)) + 0j, 0.0
+        for _ in range(10):
+            vectors = matrices @ vectors
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            largest = float(norms.max())
+            vectors = vectors / np.where(norms > 0, norms, 1)
+        return largest
+
+    def apply(self, filters: Any) -> Any:
+        """A d."""
+        support = filters.shape[2:]
+        lags, axes = self.codes.shape[2:], tuple(range(2, filters.ndim))
+        spectra = np.moveaxis(np.fft.rfftn(filters, lags, axes), (0, 1), (-2, -1))
+        product = np.moveaxis(self.spectrum @ spectra, (-2, -1), (0, 1))
+        whole = np.fft.irfftn(product, lags, axes)
+        return whole[(slice(None), slice(None), *(slice(0, k) for k in support))]
+
+    def value(self, filters: Any, applied: Any = None) -> float:
+        """½⟨d, A d⟩ − ⟨b, d⟩ + ½ ‖y‖²."""
+        applied = self.apply(filters) if applied is None else applied
+        return float(np.sum(filters * (applied / 2 - self.data)) + self.energy / 2)
+
+
+def moments(problem: CSCProblem, solution: Solution) -> Moments:
+    """Moments of one problem's codes (no mask, no forward operator, and a circular or zero boundary)."""
+    energy = float(namespace(problem.datafit.energy).sum(problem.datafit.energy))
+    if is_numpy(problem.signal) and solution.solver.sparse:
+        codes = solution.sparse_codes
+        near = len(codes) * codes.density * problem.synthesis.n_filters * np.prod(
+            [2.0 * k - 1 for k in problem.dictionary.support]
+        )  # pairs of non-zeros within reach of each other
+        if _PAIR * near < _PIXEL * problem.synthesis.n_filters * np.prod([float(n) for n in codes.shape]):
+            return _sparse(problem, solution, energy)
+    return _dense(problem, solution, energy)
+
+
+def _sparse(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
+    from cscopt.kernels import moments as kernels
+
+    sites, support = problem.synthesis.sites, problem.dictionary.support
+    target = problem.datafit.on_grid[1]
+    found = Moments.zero((problem.dictionary.n_filters, problem.dictionary.channels, *support))
+    for item, active in enumerate(active_sets(problem, solution.sparse_codes)):
+        rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
+        image = np.ascontiguousarray(target[rows], active.values.dtype).reshape(-1)
+        codes = kernels.pairs(sites, active.keys, active.values).reshape(found.codes.shape)
+        data = kernels.patches(sites, image, active.keys, active.values).reshape(found.data.shape)
+        found = found.plus(Moments(codes, data, 0.0))
+    return Moments(found.codes, found.data, energy)
+
+
+def _dense(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
+    """By FFT, one filter against all."""
+    synthesis = problem.synthesis
+    xp = namespace(problem.signal)
+    rows = problem.embed(solution.codes)
+    spectra = fft.forward(rows, synthesis.grid)
+    target = problem.datafit.ascent_at_zero
+    support = problem.dictionary.support
+
+    def cut(product: Any, least: tuple[int, ...]) -> Any:
+        image = xp.sum(fft.inverse(product, synthesis.grid, synthesis.real), axis=0)
+        index = [np.arange(low, k) % n for low, k, n in zip(least, support, synthesis.grid, strict=True)]
+        values = to_numpy(xp.real(image) if is_complex(image) else image).astype(np.float64)
+        return values[(slice(None), *np.ix_(*index))]
+
+    none, back = (0,) * len(support), tuple(1 - k for k in support)
+    codes, data = [], []
+    for m in range(synthesis.n_filters):
+        one = xp.conj(spectra[:, m : m + 1, ...])
+        data.append(cut(one * target, none))
+        codes.append(np.roll(cut(one * spectra, back), back, tuple(range(1, len(support) + 1))))
+    return Moments(np.stack(codes), np.stack(data), energy)

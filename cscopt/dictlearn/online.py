@@ -1,0 +1,110 @@
+"""Online learning: code a few images, move the filters, forget the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from cscopt import checks
+from cscopt.dictlearn.coding import filter_gradient
+from cscopt.dictlearn.engine import Engine, Sample, Step, measured
+from cscopt.dictlearn.moments import Moments, moments
+from cscopt.dictlearn.state import LearnState
+from cscopt.dictlearn.update import minimise
+
+
+@dataclass(frozen=True, eq=False)
+class Online(Engine):
+    r"""Online dictionary learning, by a surrogate or by stochastic gradient.
+
+    minimise over d in the set:  E_y min over x  ½‖W(y − Σ_m d_m * x_m)‖² + λ Σ_m ‖x_m‖₁
+
+    Parameters
+    ----------
+    lam, method, tol, max_iter, nonnegative, boundary
+        See `Coder`: how an image is coded.
+    constraint : Constraint
+        What filters may be.
+    batch_size : int, default 1
+        Images of a step. It may change between runs that continue one another.
+    update : {"surrogate", "gradient"}, default "surrogate"
+        - surrogate: d minimises the mean of all quadratics ½‖y − D x‖² seen so far, at the codes they had then, older
+          ones forgotten. It has no step size. Without masks, on a circular or zero boundary.
+        - gradient: d ← P(d − a/(b + t) · g), g the mean over the images of the gradient, at step t. Each image's gradient
+          is a sum over its pixels, so that pictures of mixed size weigh by their pixels.
+    step_size : (float, float), default (10, 20)
+        (a, b) of the gradient's step, in the units of 1/‖x_m‖².
+    forgetting : float, default 5
+        p ≥ 0: at step t what is known of earlier images weighs (1 − 1/t)^p.
+    updates : int, default 20
+        Iterations of `minimise` in a step, at most.
+
+    Notes
+    -----
+    Liu, Garcia-Cardona, Wohlberg and Yin 2018 (First- and second-order methods for online convolutional dictionary
+    learning), algorithms 1 and 2, the surrogate's quadratic kept in the spatial domain (Moreau and Gramfort 2020), where
+    its size does not depend on the images'; Mairal, Bach, Ponce and Sapiro 2010.
+    """
+
+    batch_size: int = 1
+    update: str = "surrogate"
+    step_size: tuple[float, float] = (10.0, 20.0)
+    forgetting: float = 5.0
+    updates: int = 20
+    name: ClassVar[str] = "online"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.count(self.batch_size, "batch_size", 1)
+        checks.choice(self.update, "update", ("surrogate", "gradient"))
+        for number in self.step_size:
+            checks.positive_number(number, "step_size")
+        if checks.real_number(self.forgetting, "forgetting") < 0:
+            raise ValueError(f"forgetting must not be negative; got {self.forgetting}")
+        checks.count(self.updates, "updates", 1)
+        if self.update == "surrogate" and self.boundary == "none":
+            raise ValueError("boundary must not be 'none' for update='surrogate'; use update='gradient'")
+
+    @property
+    def images_a_step(self) -> int:
+        return self.batch_size
+
+    def check(self, samples: Sequence[Sample]) -> None:
+        if self.update == "surrogate" and any(sample.mask is not None for sample in samples):
+            raise ValueError("masks need update='gradient', or the batch engine")
+
+    def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
+        found = [self.code(self.problem(s.image, state.filters, s.mask)) for s in samples]
+        share = 1 / len(samples)
+        if self.update == "gradient":
+            a, b = self.step_size
+            gradient = share * sum(filter_gradient(solution) for solution in found)
+            moved = self.constraint.project(state.filters - a / (b + state.step) * gradient)
+            return Step(moved, {}, *measured(found))
+        total = _recalled(state.memory, state.filters.shape)
+        keep = (1 - 1 / (state.step + 1)) ** self.forgetting if state.step else 0.0
+        for k, solution in enumerate(found):
+            total = total.plus(moments(solution.problem, solution), keep if k == 0 else 1.0, share)
+        moved, _ = minimise(total, state.filters, self.constraint, self.updates)
+        return Step(moved, _kept(total), *measured(found))
+
+    def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
+        new = state.filters.copy()
+        new[atoms] = filters
+        memory = state.memory
+        if self.update == "surrogate":
+            memory = _kept(_recalled(memory, state.filters.shape).without(atoms))
+        return replace(state, filters=new, memory=memory)
+
+
+def _recalled(memory: Any, shape: tuple[int, ...]) -> Moments:
+    if not memory:
+        return Moments.zero(shape)
+    return Moments(memory["codes"], memory["data"], float(memory["energy"][0]))
+
+
+def _kept(total: Moments) -> dict[str, Any]:
+    return {"codes": total.codes, "data": total.data, "energy": np.array([total.energy])}

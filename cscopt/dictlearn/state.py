@@ -1,0 +1,101 @@
+"""What a learner knows between two steps, as arrays and text that are saved and read back without loss."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cscopt import io
+
+_FORMAT = "cscopt-learning-1"
+COLUMNS = ("step", "seconds", "objective", "nonzeros", "held_out")
+
+
+@dataclass(frozen=True)
+class LearnState:
+    r"""The state of learning after some steps. Arrays are never changed in place.
+
+    Attributes
+    ----------
+    filters : ndarray, (M, C, \*support), float64
+    usage : ndarray, (M,)
+        Σ|x_m| over the epoch so far, or over the last one where it has just ended.
+    step : int
+        Steps done.
+    seconds : float
+        Wall time of all steps, over all sessions.
+    memory : dict of ndarray
+        What the engine adds.
+    snapshots : ndarray, (epochs, M, C, \*support), float32
+        The filters at the beginning and after every epoch.
+    history : dict of list
+        Columns "step", "seconds", "objective" and "nonzeros" (means of the step's images, with the filters before it),
+        "held_out" (the mean objective of the validation images, NaN where it was not measured).
+    finished : bool
+        Whether the stopping rule ended it.
+    """
+
+    filters: Any
+    usage: Any
+    step: int = 0
+    seconds: float = 0.0
+    memory: Mapping[str, Any] = field(default_factory=dict)
+    snapshots: Any = None
+    history: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
+    finished: bool = False
+
+    @classmethod
+    def first(cls, filters: Any) -> LearnState:
+        """No step done."""
+        return cls(filters, np.zeros(len(filters)), snapshots=np.asarray(filters, np.float32)[None])
+
+    def save(self, path: str | Path, mark: str = "") -> None:
+        """Write as a safetensors file, complete or not at all; `mark` names the task it belongs to."""
+        tensors = {"filters": self.filters, "usage": self.usage, "snapshots": self.snapshots}
+        tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
+        tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
+        numbers = {"step": self.step, "seconds": self.seconds, "finished": self.finished, "mark": mark}
+        io.save_tensors(path, tensors, {"format": _FORMAT, "numbers": json.dumps(numbers)})
+
+    @classmethod
+    def load(cls, path: str | Path, mark: str = "") -> LearnState:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If there is no such file, it holds no state, or that of another task.
+        """
+        tensors, metadata = io.load_tensors(path)
+        if metadata.get("format") != _FORMAT:
+            raise ValueError(f"{path} holds no learner's state that this version reads")
+        numbers = json.loads(metadata["numbers"])
+        if numbers["mark"] != mark:
+            raise ValueError(
+                f"{path} is the state of another task: other images, filters to begin with, engine, options or seed"
+            )
+        parts: dict[str, dict[str, Any]] = {"history": {}, "memory": {}}
+        for name, array in tensors.items():
+            group, _, rest = name.partition(".")
+            if group in parts and rest:
+                parts[group][rest] = array
+        return cls(
+            tensors["filters"],
+            tensors["usage"],
+            int(numbers["step"]),
+            float(numbers["seconds"]),
+            parts["memory"],
+            tensors["snapshots"],
+            {name: parts["history"][name].tolist() for name in COLUMNS},
+            bool(numbers["finished"]),
+        )
+
+    def recorded(self, **row: float) -> dict[str, list[float]]:
+        """The history with one more row."""
+        return {name: [*self.history[name], float(row.get(name, math.nan))] for name in COLUMNS}

@@ -1,0 +1,375 @@
+"""Dictionary learning: the mathematics of its parts, and the loop around the engines."""
+
+import itertools
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cscopt import L1, ConvDictionary, CSCProblem, datasets, lowpass, solve
+from cscopt.dictlearn import (
+    Batch,
+    Constraint,
+    LearnState,
+    Moments,
+    Online,
+    Sporco,
+    filter_gradient,
+    initial_filters,
+    learn,
+)
+from cscopt.dictlearn.engine import Sample
+from cscopt.dictlearn.masked import MaskedMoments
+from cscopt.dictlearn.moments import _dense, _sparse
+from cscopt.dictlearn.revive import revive
+from cscopt.dictlearn.update import minimise
+
+CASES = {
+    "2-D": dict(space=(15, 12), support=(4, 3), channels=1, filter_channels=1),
+    "narrow": dict(space=(6, 5), support=(4, 4), channels=1, filter_channels=1),
+    "1-D": dict(space=(40,), support=(5,), channels=1, filter_channels=1),
+    "3-D": dict(space=(6, 7, 8), support=(2, 3, 3), channels=1, filter_channels=1),
+    "colour": dict(space=(12, 11), support=(3, 4), channels=3, filter_channels=3),
+    "each channel": dict(space=(12, 11), support=(3, 4), channels=3, filter_channels=1),
+    "complex": dict(space=(12, 11), support=(3, 4), channels=1, filter_channels=1, dtype=np.complex128),
+}
+
+
+def solution_of(rng, space, support, channels, filter_channels, dtype=np.float64, method="working-set", **options):
+    signal = rng.standard_normal((1, channels, *space)).astype(dtype)
+    if np.iscomplexobj(signal):
+        signal = signal + 1j * rng.standard_normal(signal.shape)
+    filters = rng.standard_normal((4, filter_channels, *support))
+    problem = CSCProblem(signal, ConvDictionary(filters).normalized(), L1(0.3), **options)
+    return solve(problem, method, tol=1e-2)
+
+
+def data_term(solution, filters):
+    """½‖W(y − Σ d_m * x_m)‖² at the solution's codes, with other filters."""
+    problem = solution.problem
+    other = CSCProblem(
+        problem.signal, ConvDictionary(filters), problem.penalty, mask=problem.mask, boundary=problem.boundary
+    )
+    image = other.synthesis.apply(solution.codes)
+    weight = 1 if problem.mask is None else problem.mask
+    return 0.5 * float(np.sum(np.abs(weight * (problem.signal - image)) ** 2))
+
+
+@pytest.mark.parametrize("boundary", ["circular", "zero"])
+@pytest.mark.parametrize("case", CASES)
+def test_moments_tell_the_data_term_of_any_filters(case, boundary, rng):
+    if case == "narrow" and boundary == "zero":
+        pytest.skip("no room")
+    solution = solution_of(rng, **CASES[case], boundary=boundary)
+    assert solution.nonzeros > 10
+    energy = float(np.sum(solution.problem.datafit.energy))
+    sparse, dense = _sparse(solution.problem, solution, energy), _dense(solution.problem, solution, energy)
+    np.testing.assert_allclose(sparse.codes, dense.codes, atol=1e-10)
+    np.testing.assert_allclose(sparse.data, dense.data, atol=1e-10)
+    filters = rng.standard_normal(solution.problem.dictionary.filters.shape)
+    assert sparse.value(filters) == pytest.approx(data_term(solution, filters), rel=1e-10)
+
+
+@pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_the_gradient_is_the_data_terms(case, masked, boundary, rng):
+    shape = CASES[case]
+    mask = rng.random((1, 1, *shape["space"])) * 2 if masked else None
+    for method in ("working-set", "fista"):
+        solution = solution_of(rng, **shape, method=method, mask=mask, boundary=boundary)
+        filters = np.asarray(solution.problem.dictionary.filters)
+        gradient = filter_gradient(solution)
+        direction = rng.standard_normal(filters.shape)
+        change = data_term(solution, filters + 1e-4 * direction) - data_term(solution, filters - 1e-4 * direction)
+        assert np.sum(gradient * direction) == pytest.approx(change / 2e-4, rel=1e-6, abs=1e-6)
+        if method == "working-set":
+            masks = MaskedMoments([(solution.problem, solution.sparse_codes)])
+            assert masks.value(filters + direction) == pytest.approx(data_term(solution, filters + direction), rel=1e-9)
+            np.testing.assert_allclose(masks.apply(filters) - masks.data, gradient, atol=1e-9)
+
+
+LIMITS = {
+    "sphere": Constraint(),
+    "ball": Constraint("ball"),
+    "zero mean": Constraint(zero_mean=True),
+    "non-negative": Constraint(nonnegative=True),
+    "window": Constraint("ball", window=np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]], bool)),
+    "window, zero mean": Constraint(zero_mean=True, window=np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]], bool)),
+    "separable": Constraint("ball", separable=True),
+    "separable, zero mean": Constraint(zero_mean=True, separable=True),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_a_projection_is_the_nearest_point_of_the_set(name, rng):
+    limits = LIMITS[name]
+    filters = rng.standard_normal((5, 1, 4, 3)) * rng.uniform(0.1, 2, (5, 1, 1, 1))
+    projected = limits.project(filters)
+    np.testing.assert_allclose(limits.project(projected), projected, atol=1e-12)
+    norms = np.sqrt((projected**2).sum((1, 2, 3)))
+    assert (norms <= 1 + 1e-12).all()
+    if limits.norm == "sphere":
+        np.testing.assert_allclose(norms, 1)
+    if limits.zero_mean:
+        np.testing.assert_allclose(projected.sum((2, 3)), 0, atol=1e-12)
+    if limits.window is not None:
+        assert (projected[..., ~limits.window] == 0).all()
+    if limits.separable:
+        assert (np.linalg.matrix_rank(projected[:, 0], tol=1e-9) == 1).all()
+    distance = ((projected - filters) ** 2).sum((1, 2, 3))
+    for _ in range(200):
+        other = limits.project(projected + rng.standard_normal(filters.shape) * rng.choice([0.01, 0.1, 1]))
+        assert (((other - filters) ** 2).sum((1, 2, 3)) >= distance - 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(zero_mean=True, nonnegative=True),
+        dict(separable=True, nonnegative=True),
+        dict(window=np.zeros((2, 2), bool)),
+        dict(norm="cube"),
+    ],
+)
+def test_constraints_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match=r"must"):
+        Constraint(**options)
+
+
+def test_minimise_finds_the_optimum_and_never_rises(rng):
+    solution = solution_of(rng, **CASES["2-D"])
+    total = _sparse(solution.problem, solution, float(solution.problem.datafit.energy[0]))
+    limits = Constraint("ball")
+    start = limits.project(rng.standard_normal(total.data.shape))
+    values = [minimise(total, start, limits, n)[1] for n in (1, 2, 5, 20, 300)]
+    assert (np.diff([total.value(start), *values]) <= 1e-12).all()
+    slow, step = start, 0.5 / total.curvature(np.ones(len(start)))
+    for _ in range(20000):
+        slow = limits.project(slow - step * (total.apply(slow) - total.data))
+    assert values[-1] == pytest.approx(total.value(slow), rel=1e-6)
+
+
+def pictures(count=6, side=48, name="camera"):
+    high = lowpass.split(datasets.picture(name)[None, None])[1][0]
+    corners = itertools.product(range(100, 400, side), range(100, 400, side))
+    return [high[:, r : r + side, c : c + side] for r, c in itertools.islice(corners, count)]
+
+
+def start_for(images, n_filters=12, support=(6, 6), **options):
+    return initial_filters(images, n_filters, support, Constraint(zero_mean=True), **options)
+
+
+ENGINES = {
+    "surrogate": Online(lam=0.05, constraint=Constraint(zero_mean=True)),
+    "gradient": Online(lam=0.05, constraint=Constraint(zero_mean=True), update="gradient", batch_size=2),
+    "batch": Batch(lam=0.05, constraint=Constraint(zero_mean=True)),
+}
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_learning_lowers_what_is_held_out(name):
+    images, others = pictures(), pictures(2, name="coins")
+    start = start_for(images, kind="noise")
+    engine = ENGINES[name]
+    before = np.mean([engine.code(engine.problem(image, start)).objective for image in others])
+    learned = learn(images, engine, start, max_epochs=4, validation=others)
+    held_out = [v for v in learned.history["held_out"] if v == v]
+    assert len(held_out) == 4
+    assert len(learned.snapshots) == 5
+    assert held_out[-1] < (0.97 if name == "gradient" else 0.9) * before
+    np.testing.assert_allclose(learned.dictionary.norms(), 1, rtol=1e-5)
+    np.testing.assert_allclose(learned.dictionary.filters.mean((2, 3)), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("boundary", ["circular", "none"])
+def test_the_batch_objective_never_rises(boundary):
+    images = pictures(3)
+    engine = Batch(lam=0.05, tol=1e-3, boundary=boundary)
+    masks = None if boundary == "circular" else [None, (images[1] > 0).astype(np.float32), None]
+    learned = learn(images, engine, start_for(images), masks=masks, max_epochs=6, revive_below=0)
+    objective = np.array(learned.history["objective"])
+    assert (np.diff(objective) <= 1e-6 * objective[0]).all()
+    assert objective[-1] < 0.9 * objective[0]
+
+
+def test_one_step_is_sporcos():
+    """The gradient's step from codes that are all but exact, against SPORCO's from many ADMM iterations."""
+    pytest.importorskip("sporco")
+    images = [image.astype(np.float64) for image in pictures(2)]
+    start = start_for(images)
+    limits = Constraint(zero_mean=True)
+    theirs = Sporco(lam=0.05, constraint=limits, max_iter=1000, tol=1e-8)
+    ours = Online(lam=0.05, constraint=limits, update="gradient", tol=1e-9, max_iter=3000)
+    for image in images:
+        steps = [e.step(e.init(start), [Sample(0, image, None)]) for e in (ours, theirs)]
+        assert steps[0].objective == pytest.approx(steps[1].objective, rel=1e-6)
+        np.testing.assert_allclose(steps[0].filters, steps[1].filters, atol=2e-4)
+        assert np.abs(steps[0].filters - start).max() > 0.01
+
+
+RESUMED = """
+import sys
+import numpy as np
+from cscopt.dictlearn import learn
+sys.path.insert(0, {tests!r})
+import test_dictlearn as t
+images = t.pictures(4)
+stop = int(sys.argv[2])
+learned = learn(images, t.ENGINES[sys.argv[1]], t.start_for(images), max_epochs=3, validation=t.pictures(1, name="coins"),
+                checkpoint=sys.argv[3], callback=lambda state: state.step == stop)
+np.save(sys.argv[4], learned.state.filters)
+"""
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_resuming_in_a_new_process_is_exact(name, tmp_path):
+    import os
+
+    script = RESUMED.format(tests=os.path.dirname(__file__))
+    environment = {**os.environ, "CSCOPT_NUM_THREADS": "1"}
+
+    def run(stop, checkpoint, result):
+        command = [sys.executable, "-c", script, name, str(stop), str(tmp_path / checkpoint), str(tmp_path / result)]
+        subprocess.run(command, check=True, env=environment)
+        return np.load(tmp_path / result)
+
+    whole = run(-1, "whole.safetensors", "whole.npy")
+    run(2, "parts.safetensors", "early.npy")
+    resumed = run(-1, "parts.safetensors", "late.npy")
+    assert (resumed == whole).all()
+
+
+def test_a_checkpoint_of_another_task_is_refused(tmp_path):
+    images, path = pictures(2, 24), tmp_path / "state.safetensors"
+    start = start_for(images, 4)
+    learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path)
+    for other in (dict(engine=Online(lam=0.06)), dict(engine=Online(lam=0.05), random_state=1)):
+        with pytest.raises(ValueError, match="another task"):
+            learn(images, initial=start, max_epochs=1, checkpoint=path, **other)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="safetensors"):
+        learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path)
+    with pytest.raises(TypeError, match="random_state"):
+        learn(images, Online(lam=0.05), start, random_state=None, checkpoint=tmp_path / "new.safetensors")
+
+
+@pytest.mark.parametrize("engine", [Online(lam=0.05), Batch(lam=0.05)], ids=["online", "batch"])
+def test_dead_atoms_are_revived(engine):
+    """By what the others explain worst: those in use stay, and the objective falls."""
+    images = pictures(2)
+    start = start_for(images)
+    start[3] = start[7] = -start[0]  # of no use beside it
+    state = learn(images, engine, start, max_epochs=1).state
+    dead = replace(state, usage=np.where(np.isin(np.arange(12), (3, 7)), 0.0, state.usage))
+    samples = [Sample(k, image, None) for k, image in enumerate(images)]
+    revived = revive(engine, dead, samples, 1e-3, [0])
+    changed = np.any(revived.filters != state.filters, axis=(1, 2, 3))
+    assert changed.tolist() == [m in (3, 7) for m in range(12)]
+    np.testing.assert_allclose((revived.filters**2).sum((1, 2, 3)), 1, rtol=1e-9)
+    before, after = (sum(engine.code(engine.problem(i, s.filters)).objective for i in images) for s in (state, revived))
+    assert after < before
+    assert engine.step(revived, samples[:1]).objective > 0
+    assert revive(engine, state, samples, 0.0, [0]) is state
+
+
+def test_the_stopping_rule_ends_learning():
+    images = pictures(2, 32)
+    learned = learn(images, Online(lam=0.05), start_for(images), max_epochs=50, stop_below=0.05)
+    assert learned.status == "converged"
+    assert learned.state.step < 60
+    stopped = learn(images, Online(lam=0.05), start_for(images), callback=lambda state: state.step == 3)
+    assert (stopped.status, stopped.state.step) == ("stopped", 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(images=[]), "images must not be empty"),
+        (dict(images=[np.zeros((1, 5, 20), np.float32)]), r"images\[0\] must not be smaller"),
+        (dict(images=[np.full((1, 20, 20), np.nan, np.float32)]), r"images\[0\] must be finite"),
+        (dict(images=[np.zeros((20, 20), np.float32)]), r"images\[0\] must be \(channel"),
+        (dict(images=["camera"]), r"images\[0\] must be an array"),
+        (dict(masks=[np.ones((1, 20, 20))]), "update='gradient'"),
+        (dict(masks=[]), "masks must be as many"),
+        (dict(engine="online"), "engine must be"),
+        (dict(initial=np.zeros((4, 1, 6, 6))), "must not be zero"),
+        (dict(max_epochs=0), "max_epochs"),
+    ],
+)
+def test_bad_input_gets_a_sentence(change, message, rng):
+    given = {
+        "images": [rng.standard_normal((1, 20, 20)).astype(np.float32)],
+        "engine": Online(),
+        "initial": rng.standard_normal((4, 1, 6, 6)),
+    } | change
+    with pytest.raises((TypeError, ValueError), match=message):
+        learn(**given)
+
+
+def test_pictures_of_mixed_size_and_states_on_disk(tmp_path):
+    images = [image[:, : 30 + 3 * k] for k, image in enumerate(pictures(3))]
+    learned = learn(images, Online(lam=0.05), start_for(images), max_epochs=2)
+    path = tmp_path / "state.safetensors"
+    learned.state.save(path)
+    again = LearnState.load(path)
+    assert (again.filters == learned.state.filters).all()
+    np.testing.assert_equal(dict(again.history), dict(learned.history))
+    assert set(again.memory) == set(learned.state.memory)
+
+
+def test_learning_runs_in_torch_with_the_same_answer():
+    torch = pytest.importorskip("torch")
+    images = pictures(2, 32)
+    start = start_for(images)
+    for engine in (Online(lam=0.05, tol=1e-4), Batch(lam=0.05, tol=1e-4), Online(lam=0.05, tol=1e-4, update="gradient")):
+        numpy = learn(images, engine, start, max_epochs=2)
+        other = learn([torch.from_numpy(image.copy()) for image in images], engine, start, max_epochs=2)
+        np.testing.assert_allclose(other.dictionary.filters, numpy.dictionary.filters, atol=2e-2)
+        assert other.history["objective"][-1] == pytest.approx(numpy.history["objective"][-1], rel=1e-3)
+
+
+def planted(seed):
+    """20 pictures of 16 smooth random atoms, 1 % non-zeros, 40 dB."""
+    from scipy.ndimage import gaussian_filter
+
+    rng = np.random.default_rng(seed)
+    atoms = np.stack([gaussian_filter(rng.standard_normal((8, 8)), 1.0) for _ in range(16)])
+    atoms = (atoms / np.sqrt((atoms**2).sum((1, 2), keepdims=True)))[:, None]
+    images = []
+    for _ in range(20):
+        codes = rng.standard_normal((1, 16, 128, 128)) * (rng.random((1, 16, 128, 128)) < 0.01)
+        image = ConvDictionary(atoms).synthesize(codes)[0]
+        noise = rng.standard_normal(image.shape)
+        images.append((image + noise * np.linalg.norm(image) / np.linalg.norm(noise) / 100).astype(np.float32))
+    return atoms, images
+
+
+def recovered(truth, filters):
+    """Of each atom the largest correlation with a learned one, over shifts and signs."""
+    from scipy.signal import correlate
+
+    return np.array([max(np.abs(correlate(f[0], a[0])).max() for f in filters) for a in truth])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_planted_dictionary_is_found(seed):
+    truth, images = planted(seed)
+    engine = Online(lam=0.1)
+    start = initial_filters(images, 16, (8, 8), random_state=seed)
+    learned = learn(images, engine, start, max_epochs=10, random_state=seed)
+    found = recovered(truth, learned.dictionary.filters)
+    assert found.min() > 0.99, found
+    assert recovered(truth, start).min() < 0.95
+
+
+def test_moments_add_up_and_forget():
+    total = Moments.zero((3, 1, 2, 2))
+    one = Moments(np.ones_like(total.codes), np.ones_like(total.data), 2.0)
+    mixed = total.plus(one).plus(one, 0.5, 2.0)
+    assert mixed.energy == 5.0
+    assert (mixed.codes == 2.5).all()
+    assert mixed.without([1]).scales.tolist() == [2.5, 0, 2.5]
