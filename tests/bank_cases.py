@@ -14,7 +14,7 @@ import yaml
 from cscopt import ConvDictionary, io
 from cscopt.bank.entry import write
 
-PATIENCE = 60
+PATIENCE = 120
 
 
 def written(folder, **changes):

@@ -35,6 +35,7 @@ def test_files_that_are_not_good_are_refused_and_named(tmp_path, rng, capsys):
     assert set(wrong) == {paths[0].name, paths[1].name, paths[2].name, "foreign.safetensors"}
     assert "digest does not fit" in wrong[paths[1].name]
     assert "made by a newer cscopt (format 7" in wrong[paths[2].name]
+    assert "damaged" not in wrong[paths[2].name]
     assert "no bank wrote it" in wrong["foreign.safetensors"]
     assert main(["bank", "verify", str(folder)]) == 2
     assert "4 files of" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from bank_cases import PATIENCE, alive, busy, started, step_of, until, written
 import cscopt
 from cscopt import ConvDictionary, bank, io, lowpass
 from cscopt.bank import Bank, Samples, Spec, build, verify, work
+from cscopt.bank.clock import Clock
 from cscopt.bank.lock import held
 from cscopt.cli import main
 
@@ -192,6 +193,23 @@ def test_a_full_disk_leaves_nothing_half_done(tmp_path, spec, monkeypatch):
     work.learn_case(case, tmp_path, 10.0)
     assert not verify(tmp_path)
     assert len(Bank.open(tmp_path)) == 1
+
+
+def test_time_left_is_that_of_the_longest_or_of_all(tmp_path, spec):
+    """Work done so far took 2 s a unit: all of the first case, and half of the third."""
+    given = Spec.read(written(tmp_path, grid={"n_filters": [2, 3], "support": 3, "lam": [0.5, 1], "beta": 2}))
+    cases = given.cases(Samples.of(given.data, 1))
+    (tmp_path / work.WORK).mkdir()
+    clock = Clock(tmp_path, cases, 0, False)
+    assert clock.left(cases) is None
+    clock.finished(cases[0], 2.0 * cases[0].work)
+    told = {"part": 0.5, "seconds": cases[2].work}
+    (tmp_path / work.WORK / f"{cases[2].name}.json").write_text(json.dumps(told))
+    waiting = cases[1].work + 0.5 * cases[2].work + cases[3].work
+    assert clock.left(cases[1:]) == pytest.approx(2 * waiting)
+    clock.workers = 9
+    assert clock.left(cases[1:]) == pytest.approx(2 * cases[3].work)
+    clock.close()
 
 
 def test_failures_are_told_after_the_rest_is_built(tmp_path, spec, capsys):

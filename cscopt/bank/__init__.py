@@ -1,6 +1,6 @@
 """Banks: folders of learned dictionaries, each with its provenance, and how to build them."""
 
-from cscopt.bank.build import build
+from cscopt.bank.builder import build
 from cscopt.bank.data import Data, Samples
 from cscopt.bank.entry import Entry
 from cscopt.bank.spec import Case, Spec

@@ -102,9 +102,10 @@ def read(path: Path) -> tuple[dict[str, str], ConvDictionary]:
         If it is gone, half-written, changed, foreign, or made by a newer version.
     """
     try:
-        filters, provenance = io.load_dictionary(path)
+        io.load_tensors(path)
     except ValueError as error:
-        raise ValueError(f"{error}: it is half-written, damaged or foreign, and has to go") from error
+        raise ValueError(f"{error}: it is half-written or damaged, and has to go") from error
+    filters, provenance = io.load_dictionary(path)
     absent = [key for key in _NEEDED if key not in provenance]
     if absent:
         raise ValueError(f"{path} is a dictionary, but no bank wrote it: it does not tell its {absent[0]}")

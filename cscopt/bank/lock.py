@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cscopt.backend import require
-
 
 @contextmanager
 def held(path: Path, wait: bool = False) -> Iterator[None]:
@@ -23,8 +21,13 @@ def held(path: Path, wait: bool = False) -> Iterator[None]:
     ------
     BlockingIOError
         If another process holds it.
+    OSError
+        On Windows.
     """
-    fcntl = require("fcntl", None, "building banks")
+    if os.name != "posix":
+        raise OSError("building a bank needs flock, which Windows has not got; its Linux subsystem has")
+    import fcntl
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as file:
         try:
