@@ -19,7 +19,9 @@ def add_to(parent: Any) -> None:
     parent.add_subcommand("bank", parser)
     commands = parser.add_subcommands()
     making = ArgumentParser(description="Learn what a bank lacks of a spec; stopped at any moment, it goes on later.")
-    making.add_argument("spec", type=str, help="YAML file: data, holdout, seed, engine, max_epochs, grid")
+    making.add_argument(
+        "spec", type=str, help="YAML file: data and grid; holdout, seed, engine, initial, max_epochs, stop_below"
+    )
     making.add_argument("-o", "--output", type=str, required=True, help="folder of the bank")
     making.add_argument("--data", type=str, help="folder or .npz file, in the place of the spec's")
     making.add_argument(
