@@ -51,5 +51,5 @@ $(VENV)/stamp-base: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/stamp-test: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,sporco,learned,notebooks]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,sporco,learned,notebooks,cluster]'
 	touch $@

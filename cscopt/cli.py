@@ -1,4 +1,4 @@
-"""The command line: cscopt demo, code, reconstruct, info."""
+"""The command line: cscopt demo, code, reconstruct, bank, info."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import cscopt
-from cscopt import ConvDictionary, CSCProblem, Solution, datasets, fft, io, plot
+from cscopt import ConvDictionary, CSCProblem, Solution, bank_command, datasets, fft, io, plot
 from cscopt import reconstruct as restoration
 from cscopt.lowpass import split
 from cscopt.solvers import SOLVERS, solve
@@ -71,6 +71,7 @@ def _parser() -> Any:
     code_parser.add_argument("--figure", type=str, help="figure to write")
     commands.add_subcommand("code", code_parser)
     commands.add_subcommand("reconstruct", restoration.parser())
+    bank_command.add_to(commands)
     commands.add_subcommand("info", ArgumentParser(description="Versions, threads, FFT library, GPUs, extras."))
     return parser
 
@@ -157,6 +158,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo,
     "code": code,
     "reconstruct": restoration.reconstruct,
+    "bank": bank_command.bank,
     "info": info,
 }
 

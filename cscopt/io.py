@@ -72,7 +72,7 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     with replacing(path) as temporary:
         try:
             save_file(arrays, str(temporary), metadata={k: str(v) for k, v in metadata.items()})

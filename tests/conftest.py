@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,3 +90,12 @@ def space(request: pytest.FixtureRequest) -> Space:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(1234)
+
+
+@pytest.fixture
+def spec(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """A spec of four dictionaries beside its data, five images."""
+    from bank_cases import written
+
+    np.savez(tmp_path / "images.npz", stack=np.cumsum(rng.standard_normal((5, 20, 18)), axis=1))
+    return written(tmp_path)

@@ -1,0 +1,171 @@
+"""Building a bank: what is missing of a spec is learned in parallel, here or on a cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from cscopt import checks
+from cscopt.backend import get_threads, require
+from cscopt.bank.clock import Clock
+from cscopt.bank.data import Samples
+from cscopt.bank.lock import held
+from cscopt.bank.spec import Case, Spec, choose
+from cscopt.bank.store import Bank
+from cscopt.bank.work import WORK, follow, sweep, task
+
+DEATHS = 3
+"""Workers that may die (killed, out of memory) before a build gives up; dask allows as many for one task."""
+
+_LOOK = 0.5  # seconds between two looks at what runs
+
+
+def build(
+    spec: Spec | str | Path,
+    folder: str | Path,
+    *,
+    cases: Iterable[str] = (),
+    workers: int | None = None,
+    cluster: str | None = None,
+    checkpoint_seconds: float = 10.0,
+    progress: bool = False,
+) -> Bank:
+    """Learn the dictionaries of a spec that a bank has not got.
+
+    Stop it as you like, by Ctrl-C or ``kill -9``: the next build goes on from the states that were saved last. Scripts
+    that call this need ``if __name__ == "__main__":``, for workers import them.
+
+    Parameters
+    ----------
+    spec : Spec, or path of a YAML file
+    folder : path
+        The bank; made if absent.
+    cases : iterable of str
+        A part of the spec; see `choose`.
+    workers : int, optional
+        Processes on this computer, by default as many as `get_threads` tells; they share the threads.
+    cluster : str, optional
+        Address of a dask.distributed scheduler that gets the tasks instead. Its workers need cscopt, and the data and
+        the bank at the same paths; start them with one thread each, for a process learns one dictionary at a time.
+    checkpoint_seconds : float, default 10
+        Time between two saved states of a learner; a kill costs at most so much.
+    progress : bool, default False
+        Show a bar with the time left, and print a line for each dictionary.
+
+    Returns
+    -------
+    Bank
+        With all there is in the folder.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        If the spec, its data or a file of the bank are not good: one sentence, before any work.
+    BlockingIOError
+        If another process builds this bank.
+    OSError
+        If a worker cannot write, at once; if dictionaries failed for another reason, after the others are built.
+    """
+    spec = spec if isinstance(spec, Spec) else Spec.read(spec)
+    workers = get_threads() if workers is None else checks.count(workers, "workers", 1)
+    if checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
+        raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
+    wanted = choose(spec.cases(Samples.of(spec.data, spec.holdout)), cases)
+    folder = Path(folder).resolve()
+    if not folder.exists() and not folder.parent.is_dir():
+        raise FileNotFoundError(f"cannot make {folder}: the folder {folder.parent} does not exist")
+    folder.mkdir(exist_ok=True)
+    began = time.time()
+    with held(folder / WORK / "lock"):
+        missing = _missing(wanted, folder)
+        with closing(Clock(folder, missing, len(wanted) - len(missing), progress)) as clock:
+            for _ in range(DEATHS):
+                with _cluster(cluster) if cluster else _pool(workers) as (executor, threads, clock.workers):
+                    died = _run(executor, missing, folder, threads, checkpoint_seconds, clock)
+                missing = _missing(wanted, folder)
+                if not died:
+                    break
+            else:
+                raise ChildProcessError(f"workers died {DEATHS} times (killed, or out of memory); build again to go on")
+        sweep(folder, began)
+    return Bank.open(folder)
+
+
+def _missing(wanted: Sequence[Case], folder: Path) -> list[Case]:
+    """Cases without a file, the longest first, so that no long one is left for the end."""
+    there = {entry.name for entry in Bank.open(folder)}
+    return sorted((case for case in wanted if case.name not in there), key=lambda case: -case.work)
+
+
+def _run(
+    executor: Executor, cases: Sequence[Case], folder: Path, threads: int, checkpoint_seconds: float, clock: Clock
+) -> bool:
+    """Work through the cases; whether the workers died. Other failures are told when all is done."""
+    pending = {executor.submit(task, case, str(folder), threads, checkpoint_seconds): case for case in cases}
+    failed: dict[str, BaseException] = {}
+    while pending:
+        done, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
+        for future in done:
+            case = pending.pop(future)
+            if future.cancelled():
+                raise ConnectionError("the cluster cancelled a task: its scheduler went away; build again to go on")
+            error = future.exception()
+            if isinstance(error, BrokenExecutor):
+                return True
+            if isinstance(error, OSError):
+                raise error
+            if error is None:
+                clock.finished(case, future.result())
+            else:
+                failed[case.name] = error
+        clock.show(pending.values())
+    if failed:
+        told = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise ChildProcessError(f"{len(failed)} of {len(cases)} dictionaries failed: {told}")
+    return False
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[tuple[Executor, int, int]]:
+    """Processes of this computer, the threads of each, and their number; they end with the block or this process."""
+    threads = max(1, get_threads() // workers)
+    context = multiprocessing.get_context("spawn")
+    reader, writer = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(workers, context, follow, (reader,))
+    with _environment("OMP_NUM_THREADS", str(threads)):
+        try:
+            yield executor, threads, workers
+            executor.shutdown()
+        finally:
+            writer.close()
+            executor.shutdown(cancel_futures=True)
+            reader.close()
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[tuple[Executor, int, int]]:
+    """Workers of a dask.distributed scheduler."""
+    distributed = require("distributed", "cluster", "--cluster")
+    with distributed.Client(address, timeout=20) as client:
+        executor = client.get_executor(pure=False)
+        try:
+            yield executor, 1, max(1, len(client.nthreads()))
+        finally:
+            executor.shutdown(wait=False)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """A variable for the processes that start within the block, unless it is set."""
+    absent = name not in os.environ
+    os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        if absent:
+            os.environ.pop(name, None)

@@ -1,0 +1,75 @@
+"""How far a bank is, and how long it will still take."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cscopt.bank.spec import Case
+from cscopt.bank.work import WORK
+
+
+class Clock:
+    """Progress of some cases: a bar with the time left, and a line for each dictionary.
+
+    Seconds of a case are taken to grow as its `Case.work`; those that run tell how far they are.
+    """
+
+    def __init__(self, folder: Path, cases: Sequence[Case], ready: int, shown: bool) -> None:
+        from tqdm import tqdm
+
+        self.folder, self.cases, self.workers = folder, list(cases), 1
+        self.seconds: dict[Case, float] = {}
+        self.shown = shown
+        self.bar: Any = tqdm(
+            total=len(self.cases) + ready,
+            initial=ready,
+            disable=not (shown and sys.stderr.isatty()),
+            bar_format="{n_fmt}/{total_fmt} dictionaries |{bar}| {desc}",
+        )
+
+    def finished(self, case: Case, seconds: float) -> None:
+        """A case is done."""
+        self.seconds[case] = seconds
+        if self.shown:
+            self.bar.write(f"{case.name}  {seconds:.0f} s  ({len(self.seconds)} of {len(self.cases)})")
+        self.bar.update()
+
+    def show(self, pending: Iterable[Case]) -> None:
+        """Look at what runs, and say how long all will take."""
+        if not self.bar.disable:
+            left = self.left(pending)
+            self.bar.set_description_str("" if left is None else f"{_span(left)} left")
+
+    def left(self, pending: Iterable[Case]) -> float | None:
+        """Seconds until the pending cases are done, None before there is anything to go by."""
+        rest = []
+        spent, done = sum(self.seconds.values()), sum(case.work for case in self.seconds)
+        for case in pending:
+            part, seconds = self._running(case)
+            spent, done = spent + seconds, done + part * case.work
+            rest.append((1 - part) * case.work)
+        if not done:
+            return None
+        return spent / done * max(sum(rest) / self.workers, max(rest, default=0.0))
+
+    def _running(self, case: Case) -> tuple[float, float]:
+        """Part done and seconds spent of a case that is not finished."""
+        with suppress(OSError, ValueError, KeyError):
+            told = json.loads((self.folder / WORK / f"{case.name}.json").read_text())
+            return min(told["part"], 1.0), told["seconds"]
+        return 0.0, 0.0
+
+    def close(self) -> None:
+        """End the bar."""
+        self.bar.close()
+
+
+def _span(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

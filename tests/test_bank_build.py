@@ -1,0 +1,221 @@
+"""Building banks: in parallel, killed, resumed, refused, on a cluster."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bank_cases import PATIENCE, alive, busy, started, step_of, until, written
+
+import cscopt
+from cscopt import ConvDictionary, bank, io, lowpass
+from cscopt.bank import Bank, Samples, Spec, build, verify, work
+from cscopt.bank.clock import Clock
+from cscopt.bank.lock import held
+from cscopt.cli import main
+
+
+def test_a_bank_is_built_and_tells_where_it_comes_from(tmp_path, spec, capsys):
+    folder = tmp_path / "bank"
+    assert main(["bank", "build", str(spec), "-o", str(folder), "--workers", "2", "--cases", "1", "4"]) == 0
+    assert "2 dictionaries" in capsys.readouterr().out
+    filled = Bank.open(folder)
+    assert [(e.n_filters, e.support, e.lam, e.beta) for e in filled] == [(2, (3, 3), 0.5, 2.0), (3, (3, 3), 1.0, 2.0)]
+    one = filled[0]
+    dictionary = ConvDictionary.load(one.path)
+    np.testing.assert_allclose(dictionary.norms(), 1, rtol=1e-5)
+    assert {"engine", "engine_options", "max_epochs", "steps", "cscopt", "history"} <= set(dictionary.provenance)
+    assert one.provenance["images"] == "4"
+    history = one.history()
+    assert history["step"] == list(range(1, 9))
+    assert one.held_out == pytest.approx(history["held_out"][-1], rel=1e-5)
+    assert one.usage().shape == (2,)
+    # the held-out objective is that of the last image without its smooth part
+    last = np.load(tmp_path / "images.npz")["stack"][-1:, None].astype(np.float32)
+    problem = cscopt.CSCProblem(lowpass.split(last, 2.0)[1], dictionary, 0.5)
+    assert one.held_out == pytest.approx(cscopt.solve(problem, tol=1e-4).objective, rel=2e-2)
+    assert main(["bank", "list", str(folder)]) == 0
+    assert main(["bank", "show", str(folder), one.name]) == 0
+    assert main(["bank", "verify", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert one.name in out
+    assert one.provenance["data_sha256"] in out
+    assert "all 2 dictionaries are good" in out
+    stamps = {p.name: p.stat().st_mtime_ns for p in bank.store.files(folder)}
+    assert len(build(spec, folder, workers=1)) == 4
+    assert {name: (folder / name).stat().st_mtime_ns for name in stamps} == stamps
+    assert [p.name for p in (folder / work.WORK).iterdir()] == ["lock"]
+
+
+def test_a_killed_build_goes_on_where_it_was(tmp_path, spec):
+    """kill -9 of the builder: its workers end too, the lock is free, and the filters are those of a build in one go."""
+    written(tmp_path, max_epochs=25, grid={"n_filters": [4, 2], "support": [3], "lam": [0.5], "beta": 2})
+    folder = tmp_path / "bank"
+    command = ["-m", "cscopt.cli", "bank", "build", str(spec), "-o", str(folder), "--checkpoint-seconds", "0"]
+    builder = started(*command, "--workers", "1")
+    cases = Spec.read(spec).cases(Samples.of(Spec.read(spec).data, 1))
+    states = [folder / work.WORK / f"{case.name}.safetensors" for case in cases]
+    until(lambda: step_of(states[0]) > 9, "state of 10 steps")
+    with pytest.raises(BlockingIOError, match=rf"bank is being built by process {builder.pid} on"):
+        build(spec, folder)
+    builder.send_signal(signal.SIGKILL)
+    builder.wait()
+    until(lambda: not alive(folder), "end of the workers")
+    reached = step_of(states[0])
+    assert 9 < reached < 100
+    assert not bank.store.files(folder)
+    steps = []
+    learn = work.dictlearn.learn
+
+    def watched(*arguments, callback, **options):
+        return learn(*arguments, callback=lambda state: steps.append(state.step) or callback(state), **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work.dictlearn, "learn", watched)
+        work.learn_case(cases[0], folder, 10.0)
+    assert steps == list(range(reached + 1, 101))
+    (folder / ".tmp12345").write_text("half a file of safetensors, which the kill may leave")
+    filled = build(spec, folder, workers=1)
+    assert len(filled) == 2
+    assert not [p for p in folder.rglob(".*") if p.name != work.WORK]
+    for case in cases:
+        (tmp_path / "whole").mkdir(exist_ok=True)
+        cscopt.set_threads(1)
+        try:
+            work.learn_case(case, tmp_path / "whole", 10.0)
+        finally:
+            cscopt.set_threads(None)
+    for one, other in zip(filled, Bank.open(tmp_path / "whole"), strict=True):
+        assert one.history()["step"][-1] == 100
+        np.testing.assert_array_equal(one.load().filters, other.load().filters)
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path, spec):
+    written(tmp_path, max_epochs=25, grid={"n_filters": 4, "support": [3], "lam": [0.5], "beta": 2})
+    folder = tmp_path / "bank"
+    builder = started("-m", "cscopt.cli", "bank", "build", str(spec), "-o", str(folder), "--checkpoint-seconds", "0")
+    worker = busy(folder)
+    assert worker != builder.pid
+    os.kill(worker, signal.SIGKILL)
+    assert builder.wait(PATIENCE) == 0
+    assert len(Bank.open(folder)) == 1
+
+
+def test_a_cluster_completes_a_bank_though_a_worker_dies(tmp_path, spec):
+    pytest.importorskip("distributed")
+    written(tmp_path, max_epochs=25)
+    folder, where = tmp_path / "bank", tmp_path / "scheduler.json"
+    scheduler = started(
+        *("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard"),
+        *("--scheduler-file", str(where)),
+    )
+    working = [
+        "-m",
+        "distributed.cli.dask_worker",
+        *("--scheduler-file", str(where), "--nthreads", "1", "--no-nanny", "--no-dashboard"),
+        *("--local-directory", str(tmp_path / "dask")),
+    ]
+    processes = [scheduler]
+    try:
+        until(where.is_file, "scheduler")
+        processes += [started(*working), started(*working)]
+        address = json.loads(where.read_text())["address"]
+        command = ["-m", "cscopt.cli", "bank", "build", str(spec), "-o", str(folder), "--cluster", address]
+        builder = started(*command, "--checkpoint-seconds", "0")
+        processes.append(builder)
+        worker = busy(folder)
+        assert worker in {process.pid for process in processes[1:3]}
+        os.kill(worker, signal.SIGKILL)
+        assert builder.wait(PATIENCE) == 0
+        assert scheduler.poll() is None
+        assert sorted(process.poll() is None for process in processes[1:3]) == [False, True]
+        assert len(Bank.open(folder)) == 4
+        assert not verify(folder)
+        assert all(one.history()["step"][-1] == 100 for one in Bank.open(folder))
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def test_a_second_builder_is_refused_and_a_dead_ones_lock_is_taken_over(tmp_path, spec, capsys):
+    folder = tmp_path / "bank"
+    folder.mkdir()
+    arguments = ["bank", "build", str(spec), "-o", str(folder), "--workers", "1", "--cases", "1"]
+    with held(folder / work.WORK / "lock"):
+        assert main(arguments) == 2
+    assert re.search(r"bank is being built by process \d+ on .* since", capsys.readouterr().err)
+    assert not bank.store.files(folder)
+    dead = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, pathlib, sys; from cscopt.bank.lock import held\n"
+            "with held(pathlib.Path(sys.argv[1])): os.kill(os.getpid(), 9)",
+            str(folder / work.WORK / "lock"),
+        ],
+        check=False,
+    )
+    assert dead.returncode == -signal.SIGKILL
+    assert main(arguments) == 0
+
+
+def test_a_task_waits_for_its_twin_and_finds_the_work_done(tmp_path, spec, monkeypatch):
+    given = Spec.read(spec)
+    case = given.cases(Samples.of(given.data, given.holdout))[0]
+    first = work.learn_case(case, tmp_path, 10.0)
+    monkeypatch.setattr(work.dictlearn, "learn", None)
+    assert work.learn_case(case, tmp_path, 10.0) == first
+
+
+def test_a_full_disk_leaves_nothing_half_done(tmp_path, spec, monkeypatch):
+    given = Spec.read(spec)
+    case = given.cases(Samples.of(given.data, given.holdout))[0]
+    target, replace = tmp_path / f"{case.name}.safetensors", os.replace
+
+    def full(source, goal):
+        if Path(goal) == target:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        replace(source, goal)
+
+    monkeypatch.setattr(io.os, "replace", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        work.learn_case(case, tmp_path, 10.0)
+    assert not list(tmp_path.glob("*.safetensors")) + list(tmp_path.glob(".*.safetensors"))
+    assert step_of(tmp_path / work.WORK / f"{case.name}.safetensors") == 8
+    monkeypatch.undo()
+    work.learn_case(case, tmp_path, 10.0)
+    assert not verify(tmp_path)
+    assert len(Bank.open(tmp_path)) == 1
+
+
+def test_time_left_is_that_of_the_longest_or_of_all(tmp_path, spec):
+    """Work done so far took 2 s a unit: all of the first case, and half of the third."""
+    given = Spec.read(written(tmp_path, grid={"n_filters": [2, 3], "support": 3, "lam": [0.5, 1], "beta": 2}))
+    cases = given.cases(Samples.of(given.data, 1))
+    (tmp_path / work.WORK).mkdir()
+    clock = Clock(tmp_path, cases, 0, False)
+    assert clock.left(cases) is None
+    clock.finished(cases[0], 2.0 * cases[0].work)
+    told = {"part": 0.5, "seconds": cases[2].work}
+    (tmp_path / work.WORK / f"{cases[2].name}.json").write_text(json.dumps(told))
+    waiting = cases[1].work + 0.5 * cases[2].work + cases[3].work
+    assert clock.left(cases[1:]) == pytest.approx(2 * waiting)
+    clock.workers = 9
+    assert clock.left(cases[1:]) == pytest.approx(2 * cases[3].work)
+    clock.close()
+
+
+def test_failures_are_told_after_the_rest_is_built(tmp_path, spec, capsys):
+    written(tmp_path, engine={"name": "sporco"}, data={"npz": "images.npz", "part": "complex"})
+    np.savez(tmp_path / "images.npz", stack=np.ones((3, 12, 12)) * (1 + 1j))
+    assert main(["bank", "build", str(spec), "-o", str(tmp_path / "bank"), "--workers", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "4 of 4 dictionaries failed" in error
+    assert "real NumPy images" in error or "sporco" in error
