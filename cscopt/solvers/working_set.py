@@ -71,6 +71,8 @@ class WorkingSet(Solver):
         super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
+        if problem.synthesis.mirror is not None:
+            raise ValueError("working-set cannot serve boundary='symmetric'; use 'admm', 'fista' or 'ista'")
         if not problem.fused:
             raise ValueError("working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'")
         if not is_numpy(problem.signal):
