@@ -91,6 +91,26 @@ def test_trivial_levels(picture, bank):
     problem = CSCProblem(picture, bank, 1.0)
     nothing = minimise_l1(problem, 1.01 * float(np.linalg.norm(picture)))
     assert (nothing.objective, nothing.gap, nothing.solution.nonzeros) == (0, 0, 0)
+    empty = minimise_l1(CSCProblem(0 * picture, bank, 1.0), 0.1)
+    assert (empty.objective, empty.gap, empty.solution.nonzeros) == (0, 0, 0)
+
+
+def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
+    """The level is reached with enough iterations; with too few, the error says that."""
+    coils = np.stack([np.linspace(0.2, 1, 32)[:, None] * np.ones(32), 1j * np.linspace(1, 0.2, 32) * np.ones((32, 1))])
+    scanner = MRI(random_mask((32, 32), 2, rng=0), coils)
+    problem = CSCProblem(scanner.apply(picture + 0j), bank, 1.0, forward=scanner)
+    epsilon = 0.05 * float(np.linalg.norm(problem.signal))
+    with pytest.raises(
+        ValueError, match=r"was not reached: the last of \d+ problems, at λ = .* after 2 iterations of fista"
+    ):
+        minimise_l1(problem, epsilon, max_iter=2)
+    found = minimise_l1(problem, epsilon, tol=1e-2, max_iter=5000)
+    assert found.gap <= 1e-2
+    stopped = []
+    with pytest.raises(ValueError, match="was not reached: the last of 1 problems"):
+        minimise_l1(problem, epsilon, callback=lambda now: stopped.append(now.iteration) or True)
+    assert len(stopped) == 1
 
 
 @pytest.mark.parametrize(
