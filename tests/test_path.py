@@ -105,20 +105,19 @@ def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
         ValueError, match=r"was not reached: the last of \d+ problems, at λ = .* after 2 iterations of fista"
     ):
         minimise_l1(problem, epsilon, max_iter=2)
-    found = minimise_l1(problem, epsilon, tol=1e-2, max_iter=5000)
-    assert found.gap <= 1e-2
-    stopped = []
-    with pytest.raises(ValueError, match="was not reached: the last of 1 problems"):
-        minimise_l1(problem, epsilon, callback=lambda now: stopped.append(now.iteration) or True)
-    assert len(stopped) == 1
+    found = minimise_l1(problem, epsilon, tol=3e-2, max_iter=2000)
+    assert found.gap <= 3e-2
+    with pytest.raises(ValueError, match=r"was not reached: the last of \d+ problems"):
+        minimise_l1(problem, epsilon, callback=lambda now: True)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda p: minimise_l1(p, -1.0), "epsilon must be positive"),
-        (lambda p: minimise_l1(p, 1e-9), "epsilon must be larger: 1e-09 is not reached"),
-        (lambda p: l1_ball(p, 1e9), r"gamma must be smaller: 1e\+09 is not reached"),
+        (lambda p: minimise_l1(p, 1e-9, tol=0.1), "epsilon must be larger: 1e-09 is not reached"),
+        (lambda p: l1_ball(p, 1e9, tol=0.1), r"gamma must be smaller: 1e\+09 is not reached"),
+        (lambda p: l1_ball(p, 1e9, max_iter=3), "gamma = 1e\\+09 was not reached: .* or a smaller gamma"),
         (lambda p: l1_ball(p, float("nan")), "gamma must be"),
         (
             lambda p: minimise_l1(p.with_penalty(GroupL1(0.1, 0.1)), 1.0),
