@@ -10,7 +10,7 @@ import numpy as np
 
 from cscopt import checks, lowpass, metrics
 from cscopt.backend import Array, is_array, is_complex, namespace, to_numpy
-from cscopt.linop import LinearOperator
+from cscopt.linop import LinearOperator, inner
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import Solution, minimise_l1, solve
@@ -61,7 +61,10 @@ def restore(
     mask: Array | None = None,
     count: int | None = None,
 ) -> tuple[Array, Solution, float]:
-    r"""Image x_low + D z from data y: x_low = (I + β∇ᴴ∇)⁻¹ first, and z codes y − A x_low.
+    r"""Image x_low + D z from data y: x_low = (I + β∇ᴴ∇)⁻¹ first + c, and z codes y − A x_low.
+
+    c is the constant of each channel that fits the data best, where there is an A: filters without a mean, as those of
+    most dictionaries, could not mend it, and a first estimate need not have it right.
 
     Parameters
     ----------
@@ -82,6 +85,8 @@ def restore(
     low = xp.zeros_like(first)
     if beta != 0:
         low, _ = lowpass.split(first, beta, min(16, *first.shape[2:]))
+        if forward is not None:
+            low = _levelled(low, data, forward, mask)
     rest = data - (low if forward is None else forward.apply(low))
     options = {"tol": 1e-2, **(settings.options or {})}
     bank = dictionary_for(settings.dictionary, first.ndim - 2)
@@ -97,6 +102,21 @@ def restore(
         level = share * problem.lambda_max or 1.0  # whatever λ is, nothing has zero codes
         solution = solve(problem.with_penalty(L1(level)), settings.method, **options)
     return low + solution.reconstruction, solution, float(solution.problem.penalty.lam)
+
+
+def _levelled(low: Array, data: Array, forward: LinearOperator, mask: Array | None) -> Array:
+    """Low + c with c = argmin ‖W(y − A(low + c))‖ over constants of each channel."""
+    xp, channels = namespace(low), low.shape[1]
+    weight = 1.0 if mask is None else mask
+    eye = xp.eye(channels, dtype=low.dtype, device=low.device)
+    flat = [xp.broadcast_to(xp.reshape(row, (1, channels) + (1,) * (low.ndim - 2)), low.shape) for row in eye]
+    columns = [weight * forward.apply(constant) for constant in flat]
+    rest = weight * (data - forward.apply(low))
+    gram = np.array([[inner(a, b) for b in columns] for a in columns])
+    found = np.linalg.lstsq(gram, np.array([inner(a, rest) for a in columns]), rcond=1e-6)[0]
+    for constant, value in zip(flat, found.tolist(), strict=True):
+        low = low + value * constant
+    return low
 
 
 def _count(data: Array, mask: Array | None) -> float:
