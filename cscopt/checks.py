@@ -75,7 +75,8 @@ def real_number(value: Any, name: str) -> float:
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number; got {value!r}") from None
+        kind = f"an array of shape {tuple(value.shape)}" if is_array(value) else repr(value)
+        raise TypeError(f"{name} must be a real number; got {kind}") from None
     if number != number:
         raise ValueError(f"{name} must be a number; got NaN")
     return number

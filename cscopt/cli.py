@@ -65,7 +65,7 @@ def _parser() -> Any:
     code_parser.add_argument("--method", type=str, default="auto", help=f"auto, {', '.join(SOLVERS)}")
     code_parser.add_argument("--tol", type=float, default=1e-3, help="relative duality gap to reach")
     code_parser.add_argument("--max-iter", type=int, default=1000, help="iterations at most")
-    code_parser.add_argument("--boundary", type=str, default="circular", help="circular, zero or none")
+    code_parser.add_argument("--boundary", type=str, default="circular", help="circular, zero, symmetric or none")
     code_parser.add_argument("--nonnegative", action="store_true", help="allow only codes ≥ 0")
     code_parser.add_argument("-o", "--output", type=str, help="codes to write (.safetensors)")
     code_parser.add_argument("--figure", type=str, help="figure to write")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, device, namespace, to_numpy
+from cscopt.backend import Array, asarray_like, device, is_array, namespace, to_numpy
 from cscopt.codes import SparseCodes
 from cscopt.synthesis import Synthesis, pad
 
@@ -88,6 +88,43 @@ class ConvDictionary:
         support = tuple(max(f.shape[axis] for f in filters) for axis in range(2, filters[0].ndim))
         xp = namespace(*filters)
         return cls(xp.concat([pad(f, support, (0,) * len(support)) for f in filters], axis=0))
+
+    @classmethod
+    def product(cls, filters: ConvDictionary | Array, channels: Any) -> ConvDictionary:
+        r"""The product dictionary D X Bᵀ: filter m · J + j is d_m in the colour b_j, d_m ⊗ b_j.
+
+        Codes X have a map for each pair of a filter and a colour, and the image's channel c is Σ_mj B_cj d_m * x_mj.
+        Norms are ‖d_m‖ ‖b_j‖. ``GroupL1(lam, mu, np.repeat(np.arange(M), J))`` couples the colours of a filter.
+
+        Parameters
+        ----------
+        filters : ConvDictionary or array (M, 1, \*support)
+            d_m, of one channel.
+        channels : array, (C, J)
+            B, a colour b_j in each column; real, cast to the filters' dtype.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If filters have several channels, or B is not real, finite and (C, J), or has a zero column.
+
+        Source: Garcia-Cardona and Wohlberg 2018 (Convolutional dictionary learning for multi-channel signals); SPORCO's
+        ``ConvProdDictBPDN``.
+        """
+        base = filters if isinstance(filters, ConvDictionary) else cls(filters)
+        if base.channels != 1:
+            raise ValueError(f"filters must have one channel, (M, 1, *support); got shape {tuple(base.filters.shape)}")
+        colours = to_numpy(channels) if is_array(channels) else np.asarray(channels)
+        if colours.dtype.kind not in "fiu":
+            raise TypeError(f"channels must be real; got {colours.dtype}")
+        if colours.ndim != 2 or 0 in colours.shape:
+            raise ValueError(f"channels must be (C, J), a colour a column, and not empty; got shape {colours.shape}")
+        if not np.isfinite(colours).all() or not colours.any(axis=0).all():
+            raise ValueError("channels must be finite and have no zero column")
+        xp, support = namespace(base.filters), (1,) * len(base.support)
+        turned = asarray_like(np.ascontiguousarray(colours.T), base.filters, base.dtype)
+        pairs = base.filters[:, None, ...] * xp.reshape(turned, (1, *turned.shape, *support))
+        return cls(xp.reshape(pairs, (-1, colours.shape[0], *base.support)))
 
     def with_impulse(self) -> ConvDictionary:
         """The dictionary and one more filter for each channel, 1 at its origin: its map is an image itself."""

@@ -6,22 +6,29 @@ from dataclasses import dataclass
 
 from cscopt.backend import Array, device, is_complex, namespace, per_item, real_dtype
 from cscopt.kernels import Levels, Regularizer
-from cscopt.penalties import L1, Penalty
+from cscopt.penalties import L1, ElasticNet, GroupL1, Penalty
 from cscopt.synthesis import Synthesis, pad
 
 
 @dataclass(frozen=True)
 class OnGrid:
-    """Any penalty on rows (rows, maps, *grid), zero outside the code box; serves the reference's sweeps."""
+    """Any penalty on rows (rows, maps, *grid), zero outside the code box; serves the reference's sweeps.
+
+    Where codes have copies (`Mirror`), rows are held to copies that are equal: with c of them, ½ c |x − mean|² + s g(x)
+    is what the proximal map minimises, so that g must be a sum over positions.
+    """
 
     penalty: Penalty
     synthesis: Synthesis
 
     def prox(self, v: Array, scale: Array) -> Array:
         """Proximal map of scale · g, for a scale a row (the same for all rows of an item)."""
-        codes = self.synthesis.crop(v)
+        codes, copies = self.synthesis.gather(v), self.synthesis.copies
         step = namespace(codes).astype(scale[:: self.synthesis.groups], real_dtype(codes), copy=False)
-        return self.synthesis.embed(self.penalty.prox(codes, per_item(step, codes.ndim)))
+        step = per_item(step, codes.ndim)
+        if copies is not None:
+            codes, step = codes / copies, step / copies
+        return self.synthesis.embed(self.penalty.prox(codes, step))
 
     def value(self, x: Array) -> Array:
         """g(x), shared evenly between the rows of an item."""
@@ -37,7 +44,12 @@ class OnGrid:
 
 def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Regularizer:
     """What the sweeps take for a penalty; `like` is a code array."""
-    if isinstance(penalty, L1) and not (penalty.parts and is_complex(like)):
+    mirrored = synthesis.mirror is not None
+    if mirrored and not isinstance(penalty, L1 | ElasticNet | GroupL1):
+        raise ValueError(
+            f"boundary='symmetric' serves the penalties L1, ElasticNet and GroupL1; got {type(penalty).__name__}"
+        )
+    if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)
     penalty.resolve((batch, *synthesis.codes_shape), like)
     return OnGrid(penalty, synthesis)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cscopt import checks
 from cscopt.backend import Array, is_complex, namespace, to_numpy
 
 Shape = tuple[int, ...]
@@ -83,18 +84,25 @@ class LinearOperator:
             return NotImplemented
         return _Scaled(factor, self)
 
-    def to_scipy(self, dtype: Any = np.float64) -> Any:
-        """`scipy.sparse.linalg.LinearOperator` of one flattened item (NumPy)."""
+    def to_scipy(self, dtype: Any = None) -> Any:
+        """`scipy.sparse.linalg.LinearOperator` of one flattened item (NumPy).
+
+        Its dtype is by default what A makes of float64; where that is complex, A takes complex vectors alone.
+        """
         from scipy.sparse.linalg import LinearOperator as SciPyOperator
 
+        kind = np.dtype(self.apply(np.zeros((1, *self.input_shape))).dtype if dtype is None else dtype)
+        least = np.complex64 if kind.kind == "c" else np.float32
+
         def run(function: Callable[[Array], Array], shape: Shape, vector: Any) -> Any:
-            return to_numpy(function(np.asarray(vector).reshape((1, *shape)))).reshape(-1)
+            item = np.asarray(vector).reshape((1, *shape))
+            return to_numpy(function(item.astype(np.result_type(item, least), copy=False))).reshape(-1)
 
         return SciPyOperator(
             (math.prod(self.output_shape), math.prod(self.input_shape)),
             matvec=lambda x: run(self.apply, self.input_shape, x),
             rmatvec=lambda y: run(self.adjoint, self.output_shape, y),
-            dtype=dtype,
+            dtype=kind,
         )
 
 
@@ -126,10 +134,16 @@ def from_scipy(operator: Any, input_shape: Shape, output_shape: Shape, norm: flo
     ------
     ValueError
         If the matrix shape does not fit the item shapes.
+    TypeError
+        If it is neither a matrix nor SciPy's operator.
     """
     from scipy.sparse.linalg import aslinearoperator
 
-    matrix = aslinearoperator(operator)
+    try:
+        matrix = aslinearoperator(operator)
+    except TypeError:
+        kind = type(operator).__name__
+        raise TypeError(f"operator must be a matrix or a scipy.sparse.linalg.LinearOperator; got {kind}") from None
     wanted = (math.prod(output_shape), math.prod(input_shape))
     if matrix.shape != wanted:
         raise ValueError(
@@ -159,6 +173,8 @@ def inner(a: Array, b: Array) -> float | complex:
 
 def dot_test(operator: LinearOperator, x: Array, y: Array) -> float:
     """|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖) for given batches x and y; the real part where x is real."""
+    checks.batch_of(x, operator.input_shape, "x")
+    checks.batch_of(y, operator.output_shape, "y")
     image, back = operator.apply(x), operator.adjoint(y)
     left, right = inner(y, image), inner(back, x)
     mismatch = abs(left - right) if is_complex(x) else abs(complex(left).real - complex(right).real)

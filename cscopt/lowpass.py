@@ -6,6 +6,7 @@ import math
 
 from cscopt import checks, fft
 from cscopt.backend import Array, device, is_complex, namespace, real_dtype
+from cscopt.mirror import Mirror
 
 
 def split(image: Array, beta: float = 5.0, padding: int = 16) -> tuple[Array, Array]:
@@ -42,12 +43,12 @@ def split(image: Array, beta: float = 5.0, padding: int = 16) -> tuple[Array, Ar
     space = tuple(image.shape[2:])
     if checks.count(padding, "padding") > min(space):
         raise ValueError(f"padding must not exceed the image; got {padding} for an image of {space}")
-    extended = _extend(image, padding)
+    mirror = Mirror(space, (padding,) * len(space), (padding,) * len(space))
+    extended = mirror.extend(image)
     grid = tuple(extended.shape[2:])
     response = 1 / (1 + beta * _laplacian(image, grid))
     low = fft.inverse(fft.forward(extended, grid) * response, grid, not is_complex(image))
-    inside = (slice(None), slice(None), *(slice(padding, padding + n) for n in space))
-    low = low[inside]
+    low = mirror.restrict(low)
     return low, image - low
 
 
@@ -61,17 +62,3 @@ def _laplacian(image: Array, grid: tuple[int, ...]) -> Array:
         values = 4 * xp.sin(index * (math.pi / n)) ** 2
         total = total + xp.reshape(values, tuple(-1 if a == axis else 1 for a in range(len(grid))))
     return total
-
-
-def _extend(image: Array, padding: int) -> Array:
-    """Symmetric extension (the border pixel is repeated) of the spatial axes."""
-    if padding == 0:
-        return image
-    xp = namespace(image)
-    for axis in range(2, image.ndim):
-        n = image.shape[axis]
-        lead = (slice(None),) * axis
-        before = xp.flip(image[(*lead, slice(0, padding), ...)], axis=axis)
-        after = xp.flip(image[(*lead, slice(n - padding, n), ...)], axis=axis)
-        image = xp.concat([before, image, after], axis=axis)
-    return image

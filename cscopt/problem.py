@@ -36,7 +36,7 @@ class CSCProblem:
         A, from images (channel, \*space) to data.
     mask : array, optional
         Non-negative weights W that broadcast against the signal.
-    boundary : {"circular", "zero", "none"}, default "circular"
+    boundary : {"circular", "zero", "symmetric", "none"}, default "circular"
         See `Synthesis`.
     real_codes : bool, optional
         Real codes of complex data (needs `forward` or else ignores the imaginary part of y).
@@ -76,6 +76,11 @@ class CSCProblem:
         self.penalty = penalty if isinstance(penalty, Penalty) else L1(penalty)
         self.forward, self.boundary = forward, boundary
         self.mask = None if mask is None else _mask(mask, self.signal)
+        if not isinstance(forward, LinearOperator | None):
+            raise TypeError(
+                "forward must be a LinearOperator (a subclass, a FunctionOperator of two functions, or from_scipy's); "
+                f"got {type(forward).__name__}"
+            )
         if forward is not None and tuple(self.signal.shape[1:]) != forward.output_shape:
             raise ValueError(
                 f"signal must have the shape that forward gives, (batch, *{forward.output_shape}); "
@@ -143,7 +148,10 @@ class CSCProblem:
         For `GroupL1` its own measure; for penalties that are not convex nothing follows from it. For other fits than
         least squares, of minus the derivative of f at zero codes (0 where `L1Fit` has a corner: then zero if ≤ 1).
         """
-        ascent = self.datafit.ascent_at_zero
+        return self.worst(self.datafit.ascent_at_zero)
+
+    def worst(self, ascent: Array) -> Array:
+        """max |DᴴAᴴ p| / Λ of each item, (batch,), of the spectrum of Aᴴ p; see `Penalty.zero_violation`."""
         if isinstance(self.levels, Levels):
             return self.items_max(self.violation(ascent))
         return self.penalty.zero_violation(self.correlations(ascent))
@@ -187,7 +195,7 @@ class CSCProblem:
 
     def correlations(self, ascent: Array) -> Array:
         """Dᴴ of an image's spectrum (of the data's, where A is folded in), in the codes' shape."""
-        return self.synthesis.crop(kernels.for_array(ascent).analyze(ascent, self.system.filters))
+        return self.synthesis.gather(kernels.for_array(ascent).analyze(ascent, self.system.filters))
 
     def embed(self, codes: Array) -> Array:
         """Check codes (batch, maps, *code space) and lay them on the grid as rows.

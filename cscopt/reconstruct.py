@@ -26,8 +26,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 """What each task needs beside its input."""
 
+FILES = ("mask", "kernel", "sensitivities", "truth")
+
 MEASURED = ("mri", "ct")
-COMMON = ("noise", "lam", "beta", "dictionary", "method", "tol", "max_iter")
+COMMON = ("truth", "noise", "lam", "beta", "dictionary", "method", "tol", "max_iter")
 
 
 def parser() -> Any:
@@ -44,16 +46,15 @@ def parser() -> Any:
         help="image, scaled to [0, 1], or .npy as it is; mri: complex k-space, ct: sinogram, as .npy",
     )
     add("-o", "--output", type=str, required=True, help=f"image to write ({', '.join(PICTURES)})")
-    add("--mask", type=str, help="inpaint: bright where known; mri: 1 where sampled (image or .npy)")
+    add("--mask", type=str, help="inpaint: where known, mri: where sampled (image: brighter than grey, or .npy: 1)")
     add("--sensitivities", type=str, help="mri: coil sensitivities (.npy)")
     add("--kernel", type=str, help="deblur: point spread function (image, scaled to sum one, or .npy as it is)")
-    add("--boundary", type=str, default="circular", help="deblur: circular, zero or none")
+    add("--boundary", type=str, help="deblur: circular (if absent), zero or none")
     add("--scale", type=int, help="super-resolve: how many times larger")
     add(
         "--geometry",
         type=str,
-        default="parallel",
-        help="ct: parallel (angles evenly over π, pixels as wide as detectors) or lodopab",
+        help="ct: parallel (if absent: angles evenly over π, pixels as wide as detectors) or lodopab",
     )
     add("--truth", type=str, help="what the result should be (image or .npy): prints PSNR and SSIM")
     add("--noise", type=float, help="standard deviation of the noise, in the units of the image")
@@ -72,15 +73,19 @@ def reconstruct(task: str, source: str, output: str, **options: Any) -> None:
         raise ValueError(f"task must be {listing(list(NEEDS))}; got {task!r}")
     io.check_target(output, PICTURES)
     given = {name: value for name, value in options.items() if value is not None}
-    files = {name: given.pop(name, None) for name in ("mask", "kernel", "sensitivities", "truth")}
-    for name in NEEDS[task]:
-        if given.get(name) is None and files.get(name) is None:
-            raise ValueError(f"{task} needs --{name}")
     run = TASKS[task]
-    known = [*inspect.signature(run).parameters, *COMMON]
-    given = {k: v for k, v in given.items() if k in known}
+    known = (*inspect.signature(run).parameters, *COMMON)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{task} does not take --{name}")
+    for name in NEEDS[task]:
+        if name not in given:
+            raise ValueError(f"{task} needs --{name}")
+    files = {name: given.pop(name) for name in FILES if name in given}
+    if Path(output).resolve() in [Path(path).resolve() for path in (source, *files.values())]:
+        raise ValueError(f"--output must not be a file that is read; got {output}")
     image = _read(source)
-    arrays = _arguments(task, files)
+    arrays = {name: _argument(name, path) for name, path in files.items()}
     if task not in MEASURED:
         arrays["channel_axis"] = -1 if image.ndim == 3 else None
     found = run(image, **arrays, **given)
@@ -100,26 +105,19 @@ TASKS: dict[str, Callable[..., Restoration]] = {
     "deblur": tasks.deblur,
     "super-resolve": tasks.super_resolve,
     "mri": tasks.reconstruct_mri,
-    "ct": lambda sinogram, geometry, **options: tasks.reconstruct_ct(
+    "ct": lambda sinogram, geometry="parallel", **options: tasks.reconstruct_ct(
         sinogram, _tomograph(sinogram, geometry), **options
     ),
 }
 
 
-def _arguments(task: str, files: dict[str, str | None]) -> dict[str, Any]:
-    """The arrays a task takes, from their files."""
-    found: dict[str, Any] = {}
-    for name, path in files.items():
-        if path is None:
-            continue
-        values = _read(path)
-        if name == "mask":
-            values = (values.mean(axis=-1) if values.ndim == 3 and task != "mri" else values) > 0.5
-        if name == "kernel" and Path(path).suffix != ".npy":
-            values = values.mean(axis=-1) if values.ndim == 3 else values
-            values = values / max(float(values.sum()), 1e-30)
-        found[name] = values
-    return found
+def _argument(name: str, path: str) -> Any:
+    """An array a task takes, from its file; what a picture means, an array says as it is."""
+    values = _read(path)
+    if Path(path).suffix.lower() == ".npy" or name not in ("mask", "kernel"):
+        return values
+    values = values.mean(axis=-1) if values.ndim == 3 else values
+    return values > 0.5 if name == "mask" else values / max(float(values.sum()), 1e-30)
 
 
 def _tomograph(sinogram: Any, geometry: str) -> CT:
@@ -138,9 +136,12 @@ def _read(path: str) -> Any:
     if Path(path).suffix.lower() != ".npy":
         return io.load_image(path)
     try:
-        return np.load(path, allow_pickle=False)
+        values = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path} holds no array: {error}") from None
+    if values.dtype.kind not in "biufc":
+        raise ValueError(f"{path} must hold numbers; it holds {values.dtype}")
+    return values
 
 
 def _write(path: str, found: Restoration) -> None:

@@ -13,13 +13,14 @@ from cscopt import checks, fft, kernels
 from cscopt.backend import Array, asarray_like, is_array, is_complex, is_torch, namespace, real_dtype
 from cscopt.kernels import FilterSpectrum
 from cscopt.linop import LinearOperator
+from cscopt.mirror import Mirror
 
 if TYPE_CHECKING:
     from cscopt.codes import SparseCodes
     from cscopt.kernels.sites import Sites
     from cscopt.kernels.tiles import Correlator
 
-BOUNDARIES = ("circular", "zero", "none")
+BOUNDARIES = ("circular", "zero", "symmetric", "none")
 
 
 class Synthesis(LinearOperator):
@@ -31,10 +32,14 @@ class Synthesis(LinearOperator):
         Of a `ConvDictionary`, which checks them.
     space : tuple of int
         Spatial shape N of the image.
-    boundary : {"circular", "zero", "none"}
+    boundary : {"circular", "zero", "symmetric", "none"}
         - circular: the image wraps around; codes have the image's size N.
         - zero: the image is zero outside, every atom lies inside; codes have N − k + 1 (k the
           support), and D is the full convolution.
+        - symmetric: codes have the image's size N, and go on outside as their mirror image, x₁ x₀ | x₀ x₁ (``np.pad``'s
+          "symmetric"), by half the support: D = V E with E that extension and V the valid part of the convolution,
+          Dᴴ = Eᵀ Vᴴ, where Eᵀ folds the borders back. An atom's index k // 2 lies on its code
+          (``scipy.ndimage.convolve``, mode "reflect").
         - none: nothing is assumed outside, atoms may stick out; codes have N + k − 1, and D is the
           valid part of the convolution.
     channels : int
@@ -46,8 +51,8 @@ class Synthesis(LinearOperator):
     Notes
     -----
     All boundaries are a circular convolution on `grid`, with codes restricted to a box at its origin
-    and the image cropped from `offset`. Inside, codes are (rows, M, \*grid) with rows = batch ·
-    `groups`, and images are spectra (rows, channels a map, \*frequencies).
+    (for "symmetric": to their extension there) and the image cropped from `offset`. Inside, codes are
+    (rows, M, \*grid) with rows = batch · `groups`, and images are spectra (rows, channels a map, \*frequencies).
     """
 
     def __init__(
@@ -60,8 +65,9 @@ class Synthesis(LinearOperator):
         self.boundary, self.channels, self.space = boundary, channels, space
         self.offset, grow = geometry(support, boundary)
         self.code_space = tuple(n + g for n, g in zip(space, grow, strict=True))
-        wanted = tuple(max(n, c) for n, c in zip(space, self.code_space, strict=True))
+        wanted = tuple(n + o for n, o in zip(space, self.offset, strict=True))
         self.grid = wanted if boundary == "circular" else tuple(fft.fast_length(n) for n in wanted)
+        self.mirror = Mirror.around(space, support) if boundary == "symmetric" else None
         self.groups = channels if filters.shape[1] == 1 else 1
         self.n_filters = filters.shape[0]
         self.image_channels = filters.shape[1]
@@ -143,14 +149,20 @@ class Synthesis(LinearOperator):
         """‖D‖² on the grid as a 0-d array: the largest singular value squared over all frequencies."""
         return namespace(self.gram[0]).max(self.gram[0])
 
+    @cached_property
+    def copies(self) -> Array | None:
+        r"""How often each code stands on the grid, (1, 1, \*code space), the diagonal of EᵀE; None where it is once."""
+        return None if self.mirror is None else self.mirror.copies(self.like)
+
     @property
     def lipschitz(self) -> float:
-        """‖D‖² on the grid as a number."""
-        return float(self.norm_sq)
+        """‖D‖² on the grid as a number; for "symmetric" times the most copies of a code, ‖E‖²: a bound of ‖D‖²."""
+        most = 1.0 if self.copies is None else float(namespace(self.copies).max(self.copies))
+        return most * float(self.norm_sq)
 
     @property
     def norm(self) -> float:
-        """‖D‖ on the grid."""
+        """√ of `lipschitz`."""
         return math.sqrt(self.lipschitz)
 
     def apply_gram(self, image: Array) -> Array:
@@ -183,6 +195,8 @@ class Synthesis(LinearOperator):
         """D x of sparse codes, atom by atom, as a NumPy array."""
         if codes.shape[1:] != self.codes_shape:
             raise ValueError(f"codes must have shape (batch, *{self.codes_shape}); got {codes.shape}")
+        if self.mirror is not None:
+            return self.apply(codes.to_dense())
         pixels = math.prod(self.code_space)
         row, place = np.divmod(codes.index, pixels)
         item, row = np.divmod(row, self.codes_shape[0])
@@ -199,7 +213,7 @@ class Synthesis(LinearOperator):
     def adjoint(self, image: Array) -> Array:
         """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""
         _fits(image, self.output_shape, "image")
-        return self.crop(kernels.for_array(image).analyze(self.spectrum(image), self.filters))
+        return self.gather(kernels.for_array(image).analyze(self.spectrum(image), self.filters))
 
     def synthesize(self, maps: Array) -> Array:
         """Image spectrum of codes on the grid."""
@@ -222,15 +236,25 @@ class Synthesis(LinearOperator):
         return fft.forward(rows, self.grid)
 
     def embed(self, codes: Array) -> Array:
-        """Codes (batch, maps, *code space) as rows on the grid, zero outside the code box."""
+        """Codes (batch, maps, *code space) as rows on the grid, zero outside their box (or their extension's)."""
         xp = namespace(codes)
         rows = xp.reshape(codes, (-1, self.n_filters, *self.code_space))
-        return rows if self.code_space == self.grid else pad(rows, self.grid, (0,) * len(self.grid))
+        rows = rows if self.mirror is None else self.mirror.extend(rows)
+        return rows if tuple(rows.shape[2:]) == self.grid else pad(rows, self.grid, (0,) * len(self.grid))
 
     def crop(self, maps: Array) -> Array:
         """Codes (batch, maps, *code space) from rows on the grid; the inverse of `embed`."""
-        box = (slice(None), slice(None), *(slice(0, n) for n in self.code_space))
-        return namespace(maps).reshape(maps[box], (-1, *self.codes_shape))
+        if self.mirror is None:
+            box = maps[(slice(None), slice(None), *(slice(0, n) for n in self.code_space))]
+        else:
+            box = self.mirror.restrict(maps)
+        return namespace(maps).reshape(box, (-1, *self.codes_shape))
+
+    def gather(self, maps: Array) -> Array:
+        """The adjoint of `embed`: `crop`, and for "symmetric" the sum over all copies of a code."""
+        if self.mirror is None:
+            return self.crop(maps)
+        return namespace(maps).reshape(self.mirror.fold(maps), (-1, *self.codes_shape))
 
 
 def _check(filters: Array, space: tuple[int, ...], boundary: str, channels: int) -> None:
@@ -261,6 +285,8 @@ def geometry(support: tuple[int, ...], boundary: str) -> tuple[tuple[int, ...], 
     none = (0,) * len(support)
     if boundary == "zero":
         return none, tuple(-r for r in reach)
+    if boundary == "symmetric":
+        return reach, none
     return (reach, reach) if boundary == "none" else (none, none)
 
 

@@ -2,6 +2,7 @@
 
 from learned.cista import CISTA, RLCSC, CRNetA, CRNetB, SelfEnsemble
 from learned.evaluate import enlarge
+from learned.operators import Differentiable
 from learned.unroll import UnrolledFISTA, UnrolledISTA
 from learned.weights import load
 
@@ -10,6 +11,7 @@ __all__ = [
     "RLCSC",
     "CRNetA",
     "CRNetB",
+    "Differentiable",
     "SelfEnsemble",
     "UnrolledFISTA",
     "UnrolledISTA",

@@ -15,7 +15,7 @@ from cscopt.datafit import LeastSquares
 from cscopt.kernels import FilterSpectrum
 from cscopt.kernels.reference import analyze, fista_step, ista_step
 from cscopt.solvers.descent import step_sizes, trusted
-from cscopt.synthesis import BOUNDARIES, Synthesis
+from cscopt.synthesis import Synthesis
 
 Self = TypeVar("Self", bound="Unrolled")
 State: TypeAlias = tuple[Tensor, ...]
@@ -87,7 +87,7 @@ class Unrolled(nn.Module):
         self.iterations = checks.count(iterations, "iterations", 1)
         self.free_iterations = checks.count(free_iterations, "free_iterations")
         checks.positive_number(step_size, "step_size")
-        checks.choice(boundary, "boundary", BOUNDARIES)
+        checks.choice(boundary, "boundary", ("circular", "zero", "none"))
         if nonnegative and real_codes is False:
             raise ValueError("real_codes must not be False for non-negative codes")
         self.filters = nn.Parameter(_tensor(dictionary.filters).clone())

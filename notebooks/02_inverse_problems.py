@@ -122,7 +122,7 @@ show(
 
 # %%
 try:
-    from cscopt.operators.ct import CT, fbp, transmission_noise
+    from cscopt.operators import CT, fbp, transmission_noise
 
     tomograph = CT(phantom.shape, np.arange(60) * np.pi / 60, detectors=275, pixel_size=1 / 40)
 except ImportError as error:

@@ -119,7 +119,7 @@ def matrix_of(problem):
     return matrix
 
 
-@pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
+@pytest.mark.parametrize("boundary", ["circular", "zero", "symmetric", "none"])
 @pytest.mark.parametrize("nonnegative", [False, True])
 def test_the_l1_optimum_is_a_linear_programme(rng, boundary, nonnegative):
     """min Σ W e + Σ Λ (p + n) over |y − D (p − n)| ≤ e, by SciPy's simplex."""

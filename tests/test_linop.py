@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import cscopt
 from cscopt import ConvDictionary, FunctionOperator, dot_test, from_scipy
 from cscopt.backend import to_numpy
+from cscopt.synthesis import BOUNDARIES
 
 
 @settings(deadline=None, max_examples=60)
@@ -21,7 +22,7 @@ def test_synthesis_and_analysis_are_adjoint(data):
     support = tuple(data.draw(st.integers(1, min(n, 5))) for n in space)
     filters, channels, batch = (data.draw(st.integers(1, 4)) for _ in range(3))
     image_channels = data.draw(st.integers(1, 3)) if channels == 1 else channels
-    boundary = data.draw(st.sampled_from(["circular", "zero", "none"]))
+    boundary = data.draw(st.sampled_from(BOUNDARIES))
     dtype = data.draw(st.sampled_from(["float32", "float64", "complex64", "complex128"]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
 
@@ -42,7 +43,7 @@ def test_synthesis_and_analysis_are_adjoint(data):
 
 def test_dot_test_in_every_namespace(space, rng):
     bank = ConvDictionary(space.filters(rng, 3, 2, 3, 2))
-    for boundary in ("circular", "zero", "none"):
+    for boundary in BOUNDARIES:
         operator = bank.operator((9, 8), boundary, 2, space.random(rng, 1, 2, 9, 8))
         x, y = space.random(rng, 2, *operator.codes_shape), space.random(rng, 2, 2, 9, 8)
         assert dot_test(operator, x, y) < (1e-5 if space.real == "float32" else 1e-12)
@@ -119,9 +120,15 @@ def test_compositions(rng):
 def test_scipy_shape_mismatch(rng):
     with pytest.raises(ValueError, match="operator has shape"):
         from_scipy(rng.standard_normal((6, 4)), (5,), (6,))
+    with pytest.raises(TypeError, match=r"operator must be a matrix or a scipy.sparse.linalg.LinearOperator; got str"):
+        from_scipy("matrix", (5,), (6,))
 
 
 def test_dot_test_sees_a_wrong_adjoint(rng):
     wrong = FunctionOperator(lambda x: 2 * x, lambda y: y, (4,), (4,))
     assert dot_test(wrong, rng.standard_normal((1, 4)), rng.standard_normal((1, 4))) > 1e-3
     assert cscopt.linop.LinearOperator((1,), (1,)).norm is None
+    with pytest.raises(ValueError, match=r"x must be \(batch, \*\(4,\)\); got \(1, 3\)"):
+        dot_test(wrong, np.ones((1, 3)), np.ones((1, 4)))
+    with pytest.raises(ValueError, match=r"y must be \(batch, \*\(4,\)\); got \(4,\)"):
+        dot_test(wrong, np.ones((1, 4)), np.ones(4))

@@ -11,6 +11,7 @@ from cscopt import ConvDictionary, CSCProblem, FunctionOperator, certify, dot_te
 from cscopt.backend import to_numpy
 from cscopt.operators import (
     MRI,
+    Bicubic,
     Blur,
     ChannelMix,
     Decimate,
@@ -49,6 +50,8 @@ def operators(rng):
         "mix": ChannelMix((3, 7, 5), rng.standard_normal((2, 3))),
         "decimate": Decimate((2, 9, 8), 3, 1),
         "decimate 3-D": Decimate((1, 5, 6, 7), 2),
+        "bicubic": Bicubic((2, 9, 8), 0.5),
+        "bicubic larger": Bicubic((1, 5, 6), 1.7),
         "composed": Decimate((1, 7, 6), 2) @ Blur((1, 10, 8), kernel, "none"),
         "summed": Blur((2, 9, 8), kernel) + 0.5 * Mask((2, 9, 8), np.ones((9, 8))),
     }
@@ -78,8 +81,26 @@ def test_norms_bound_the_largest_singular_value(rng, name):
     matrix = operator.to_scipy(complex) @ np.eye(math.prod(operator.input_shape), dtype=complex)
     largest = np.linalg.norm(matrix, 2)
     assert largest <= operator.norm * (1 + 1e-10)
-    if name in ("mri", "mri 1-D", "mri 3-D", "blur", "mask", "weights", "mix", "decimate", "decimate 3-D"):
+    if name in ("mri", "mri 1-D", "mri 3-D", "blur", "mask", "weights", "mix", "decimate", "decimate 3-D", "bicubic"):
         assert largest == pytest.approx(operator.norm, rel=1e-10)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_scipys_view_passes_the_dot_test(rng, name, dtype):
+    """⟨u, A v⟩ = ⟨Aᴴ u, v⟩ on flattened vectors, as PyLops asks, in SciPy's conventions."""
+    operator = operators(rng)[name]
+    view = operator.to_scipy()
+    assert view.dtype == (complex if name in ("mri", "mri 1-D", "mri 3-D", "coils") else float)
+    v, u = (rng.standard_normal((n, 3)).astype(dtype) for n in view.shape[::-1])
+    if view.dtype == complex:
+        v, u = (a * np.exp(1j * rng.standard_normal(a.shape)).astype(np.result_type(dtype, "c8")) for a in (v, u))
+    ahead, back = view @ v, view.H @ u
+    assert (ahead.dtype, back.dtype) == (v.dtype, u.dtype)
+    assert abs(np.vdot(u, ahead) - np.vdot(back, v)) < (1e-5 if dtype == "float32" else 1e-12) * np.linalg.norm(
+        u
+    ) * np.linalg.norm(ahead)
+    np.testing.assert_allclose(view @ v[:, 1], ahead[:, 1])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -210,19 +231,35 @@ def test_noise_has_its_size_and_place(rng):
             r"image must be \(batch, \*\(1, 4, 4\)\); got \(1, 4, 4\)",
         ),
         (lambda: MRI(np.ones((4, 4))).adjoint(np.ones((1, 1, 4, 4))), "data must be complex; got float64"),
+        (lambda: MRI(np.ones((4, 4)), norm="backward"), "norm must be 'ortho'; got 'backward'"),
         (lambda: random_mask((8, 8), 0.5), "acceleration must be at least 1"),
         (lambda: random_mask((8, 8), 4, centre=0.9), "centre must leave the acceleration its samples"),
         (lambda: cartesian_mask((8, 8), 4, centre=0.9), "centre must leave the acceleration its lines"),
+        (lambda: random_mask((8.5, 8), 4), "shape must be an integer; got 8.5"),
+        (lambda: cartesian_mask((8, 8), 4, axis=2), "axis must be one of the 2 of the image; got 2"),
+        (lambda: radial_mask(8, 4), "shape must be a tuple of extents; got 8"),
         (lambda: complex_noise(np.ones(3, complex), -1), "sigma must be finite and not negative; got -1"),
+        (lambda: complex_noise(np.ones(3), 1.0), "data must be a complex NumPy array; got float64"),
+        (lambda: complex_noise(np.ones((2, 3), complex), 1.0, np.ones(2)), r"mask must broadcast .*got shape \(2,\)"),
         (lambda: Blur((1, 4, 4), np.ones((5, 3))), r"kernel must not be larger than the image; got \(5, 3\)"),
         (lambda: Blur((1, 4, 4), np.ones(3)), "kernel must have 2 axes"),
         (lambda: Blur((1, 4, 4), np.full((2, 2), np.nan)), "kernel must be real, finite"),
         (lambda: Blur((1, 4, 4), np.ones((2, 2)), "mirror"), "boundary must be 'circular'"),
-        (lambda: Mask((1, 4, 4), np.ones((4, 5))), "mask|broadcast"),
+        (
+            lambda: Mask((1, 4, 4), np.ones((4, 5))),
+            r"mask must broadcast against the image \(1, 4, 4\); got shape \(4, 5",
+        ),
+        (lambda: Mask((1, 4, 4), np.ones((3, 4, 4))), "mask must broadcast against the image"),
+        (lambda: Mask((1, 4, 4), "mask"), "mask must be real and finite"),
+        (lambda: Mask((1, 4, 4), np.ones((4, 4))).apply(np.ones((4, 4))), r"image must be \(batch, \*\(1, 4, 4\)\)"),
         (lambda: Mask((1, 4, 4), np.zeros((4, 4))), "mask must not be zero everywhere"),
         (lambda: ChannelMix((3, 4, 4), np.ones((1, 2))), "matrix must have 3 columns"),
+        (lambda: ChannelMix((3, 4, 4), np.ones((1, 3))).apply(np.ones((1, 2, 4, 4))), "image must be"),
+        (lambda: ChannelMix((3, 4, 4), np.ones((1, 3))).adjoint(np.ones((1, 3, 4, 4))), "data must be"),
         (lambda: Decimate((1, 4, 4), 0), "factor must be at least 1"),
         (lambda: Decimate((1, 4, 4), 2, 2), "offset must be below the factor"),
+        (lambda: Decimate((1, 4, 4), 2).apply(np.ones((1, 1, 5, 5))), "image must be"),
+        (lambda: Decimate((1, 4, 4), 2).adjoint(np.ones((1, 1, 4, 4))), "data must be"),
         (lambda: missing_pixels((4, 4), 1.0), "share must be at least 0 and below 1"),
         (lambda: motion_kernel(0, 1), "length must be positive"),
         (lambda: gaussian_kernel(-1), "sigma must be positive"),

@@ -91,14 +91,33 @@ def test_trivial_levels(picture, bank):
     problem = CSCProblem(picture, bank, 1.0)
     nothing = minimise_l1(problem, 1.01 * float(np.linalg.norm(picture)))
     assert (nothing.objective, nothing.gap, nothing.solution.nonzeros) == (0, 0, 0)
+    empty = minimise_l1(CSCProblem(0 * picture, bank, 1.0), 0.1)
+    assert (empty.objective, empty.gap, empty.solution.nonzeros) == (0, 0, 0)
+
+
+def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
+    """The level is reached with enough iterations; with too few, the error says that."""
+    coils = np.stack([np.linspace(0.2, 1, 32)[:, None] * np.ones(32), 1j * np.linspace(1, 0.2, 32) * np.ones((32, 1))])
+    scanner = MRI(random_mask((32, 32), 2, rng=0), coils)
+    problem = CSCProblem(scanner.apply(picture + 0j), bank, 1.0, forward=scanner)
+    epsilon = 0.05 * float(np.linalg.norm(problem.signal))
+    with pytest.raises(
+        ValueError, match=r"was not reached: the last of \d+ problems, at λ = .* after 2 iterations of fista"
+    ):
+        minimise_l1(problem, epsilon, max_iter=2)
+    found = minimise_l1(problem, epsilon, tol=3e-2, max_iter=2000)
+    assert found.gap <= 3e-2
+    with pytest.raises(ValueError, match=r"was not reached: the last of \d+ problems"):
+        minimise_l1(problem, epsilon, callback=lambda now: True)
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda p: minimise_l1(p, -1.0), "epsilon must be positive"),
-        (lambda p: minimise_l1(p, 1e-9), "epsilon must be larger: 1e-09 is not reached"),
-        (lambda p: l1_ball(p, 1e9), r"gamma must be smaller: 1e\+09 is not reached"),
+        (lambda p: minimise_l1(p, 1e-9, tol=0.1), "epsilon must be larger: 1e-09 is not reached"),
+        (lambda p: l1_ball(p, 1e9, tol=0.1), r"gamma must be smaller: 1e\+09 is not reached"),
+        (lambda p: l1_ball(p, 1e9, max_iter=3), "gamma = 1e\\+09 was not reached: .* or a smaller gamma"),
         (lambda p: l1_ball(p, float("nan")), "gamma must be"),
         (
             lambda p: minimise_l1(p.with_penalty(GroupL1(0.1, 0.1)), 1.0),

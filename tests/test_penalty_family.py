@@ -69,7 +69,7 @@ def test_proximal_maps_minimise(rng, name):
             assert best <= found.fun + 1e-9
 
 
-@pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
+@pytest.mark.parametrize("boundary", ["circular", "zero", "symmetric", "none"])
 @pytest.mark.parametrize("name", CONVEX)
 def test_solvers_agree_and_certify_in_every_namespace(space, rng, name, boundary):
     if boundary != "circular" and (space.library, space.dtype) != ("numpy", "float64"):

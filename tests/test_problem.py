@@ -41,7 +41,7 @@ def with_entry(array, value):
         ({"filters": with_entry(FILTERS, np.nan)}, "filters must be finite"),
         ({"filters": FILTERS.astype(complex)}, "filters must be float32 or float64; got complex128"),
         ({"filters": FILTERS[:0]}, "filters must not be empty"),
-        ({"boundary": "reflect"}, "boundary must be 'circular', 'zero' or 'none'; got 'reflect'"),
+        ({"boundary": "reflect"}, "boundary must be 'circular', 'zero', 'symmetric' or 'none'; got 'reflect'"),
         ({"mask": np.ones((12, 11))}, r"mask must broadcast against the signal \(1, 1, 12, 12\); got shape \(12, 11\)"),
         ({"mask": -np.ones((12, 12))}, "mask must not be negative"),
         ({"mask": np.zeros((12, 12))}, "mask must not be zero everywhere"),
@@ -65,6 +65,9 @@ def test_forward_operators_that_do_not_fit():
     wrong = FunctionOperator(lambda x: 2 * x, lambda y: y, (1, 12, 12), (1, 12, 12))
     with pytest.raises(ValueError, match=r"forward.adjoint must be the adjoint.*dot test"):
         CSCProblem(SIGNAL, FILTERS, 0.1, forward=wrong)
+    for stranger in (np.eye(144), type("Bare", (), {"apply": None, "adjoint": None})()):
+        with pytest.raises(TypeError, match=r"forward must be a LinearOperator \(a subclass, a FunctionOperator"):
+            CSCProblem(SIGNAL, FILTERS, 0.1, forward=stranger)
     good = FunctionOperator(lambda x: 2 * x, lambda y: 2 * y, (1, 12, 12), (1, 12, 12))
     with pytest.raises(ValueError, match="admm cannot serve this problem with forward="):
         solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), ADMM())

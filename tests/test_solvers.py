@@ -56,6 +56,7 @@ OPTIONS = [
     {},
     {"boundary": "zero"},
     {"boundary": "none"},
+    {"boundary": "symmetric"},
     {"mask": True},
     {"mask": True, "boundary": "none"},
     {"nonnegative": True},
@@ -153,7 +154,7 @@ def test_lambda_per_filter_map_and_batch_map(rng, method):
     np.testing.assert_allclose(full.objectives, scalar.objectives, rtol=tol)
 
 
-@pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
+@pytest.mark.parametrize("boundary", ["circular", "zero", "symmetric", "none"])
 def test_grouped_channels_equal_separate_ones(rng, boundary):
     """A one-channel dictionary on three channels is three problems; λ may differ by channel and filter."""
     signal, bank = rng.standard_normal((2, 3, 9, 10)), rng.standard_normal((4, 1, 3, 3))

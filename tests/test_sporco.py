@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cscopt
-from cscopt import ADMM, L1, ConvDictionary, CSCProblem, datasets, lowpass, solve
+from cscopt import ADMM, L1, ConvDictionary, CSCProblem, GroupL1, datasets, lowpass, solve
 
 pytest.importorskip("sporco")
 import sporco.fft
@@ -115,6 +115,29 @@ def test_nonnegative_optimum_is_sporcos():
     problem = CSCProblem(signal, bank, L1(0.05, nonnegative=True))
     ours = solve(problem, "admm", tol=1e-7, max_iter=20000)
     assert ours.objective == pytest.approx(float(problem.objective(theirs)[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("mu", [0.0, 0.05], ids=["plain", "joint"])
+def test_product_dictionaries_are_sporcos(rng, mu):
+    """ConvProdDictBPDN and ConvProdDictBPDNJoint, colours of three channels from four."""
+    from sporco.admm import pdcsc
+
+    signal, bank = picture(True), dictionary("G:8x8x32")
+    colours = rng.standard_normal((3, 4))
+    colours /= np.linalg.norm(colours, axis=0)
+    kind = pdcsc.ConvProdDictBPDNJoint if mu else pdcsc.ConvProdDictBPDN
+    options = kind.Options(
+        {"MaxMainIter": 1500, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
+    )
+    given = bank.to_sporco(), colours, np.moveaxis(signal[0], 0, -1), 0.05, *((mu,) if mu else ())
+    theirs = np.asarray(kind(*given, options, dimK=0).solve())[:, :, :, 0, :]
+    theirs = np.transpose(theirs, (3, 2, 0, 1)).reshape((1, -1, SIDE, SIDE))
+    penalty = GroupL1(0.05, mu, np.repeat(np.arange(32), 4)) if mu else L1(0.05)
+    problem = CSCProblem(signal, ConvDictionary.product(bank, colours), penalty)
+    value = float(problem.objective(theirs)[0])
+    ours = solve(problem, "admm", tol=5e-7, max_iter=20000)
+    assert ours.status == "converged", ours
+    assert ours.objective == pytest.approx(value, rel=1e-6)
 
 
 def test_low_pass_is_tikhonov_filter():

@@ -1,17 +1,18 @@
 """Forward models of imaging: linear operators with exact adjoints."""
 
 from cscopt.operators.blur import Blur, gaussian_kernel, motion_kernel, shake_kernel
-from cscopt.operators.ct import CT, LODOPAB_MU_MAX, fbp, transmission_noise, transmission_weights
+from cscopt.operators.ct import CT, LODOPAB_MU_MAX
 from cscopt.operators.mask import ChannelMix, Mask, missing_pixels
-from cscopt.operators.mri import (
-    MRI,
+from cscopt.operators.mri import MRI
+from cscopt.operators.resample import Bicubic, Decimate
+from cscopt.operators.sampling import (
     cartesian_mask,
     complex_noise,
     low_resolution_mask,
     radial_mask,
     random_mask,
 )
-from cscopt.operators.resample import Bicubic, Decimate
+from cscopt.operators.sinogram import fbp, transmission_noise, transmission_weights
 
 __all__ = [
     "CT",

@@ -1,4 +1,4 @@
-"""Computed tomography: projections along parallel or fan rays (by ASTRA), filtered back-projection, photon noise."""
+"""Computed tomography: projections along parallel or fan rays, by ASTRA."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, get_threads, is_numpy
-from cscopt.linop import LinearOperator, Shape
+from cscopt.backend import Array, asarray_like, get_threads
+from cscopt.linop import LinearOperator
+from cscopt.operators.host import on_host
 
 LODOPAB_MU_MAX = 81.35858  # LoDoPaB-CT divides pictures (1/m) and data −ln(N/N₀) by this
 
@@ -29,7 +30,8 @@ class CT(LinearOperator):
     Coordinates run to the right and up (row 0 is the top) from the image's centre; detectors are counted along u, and
     the middle of their row is s = 0. Results have the input's dtype and float32's accuracy, which ASTRA computes in. On
     the CPU the adjoint is the transpose (dot test below 1e-7); on a GPU ASTRA back-projects by pixels, which is not
-    quite that, and `CSCProblem` takes "cuda" only where its dot test passes.
+    quite that, and `CSCProblem` takes "cuda" only where its dot test passes. Arrays are NumPy's, or torch's on the CPU;
+    torch differentiates through ``learned.Differentiable(CT(...))``.
 
     Parameters
     ----------
@@ -57,7 +59,8 @@ class CT(LinearOperator):
     Raises
     ------
     ImportError, TypeError, ValueError
-        If ASTRA is absent or does not load, an array is not NumPy's, or an argument is out of range.
+        If ASTRA is absent or does not load, an array is not in the CPU's memory or needs a gradient, or an argument is
+        out of range.
 
     Source: van Aarle et al. 2016 (ASTRA); Kak and Slaney 1988, section 3.1.
     """
@@ -118,16 +121,14 @@ class CT(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """Sinograms (batch, 1, angle, detector) of images (batch, 1, H, W)."""
-        _real_numpy(x, self.input_shape, "image")
-        images = np.require(x, np.float32, ("C", "W"))
+        images = np.require(on_host(x, "image", self.input_shape), np.float32, ("C", "W"))
         data = np.zeros((len(x), *self.output_shape), np.float32)
         self._over_angles(len(x), lambda i, rows: self._run("FP", images[i, 0], data[i, 0, rows], self.angles[rows]))
-        return (self.pixel_size * data).astype(x.dtype, copy=False)
+        return asarray_like(self.pixel_size * data, x, x.dtype)
 
     def adjoint(self, y: Array) -> Array:
         """Back-projections Aᵀ y, (batch, 1, H, W), of sinograms (batch, 1, angle, detector)."""
-        _real_numpy(y, self.output_shape, "data")
-        data = np.require(y, np.float32, ("C", "W"))
+        data = np.require(on_host(y, "data", self.output_shape), np.float32, ("C", "W"))
         images = np.zeros((len(y), *self.input_shape), np.float32)
 
         def back(item: int, rows: slice) -> tuple[int, Any]:
@@ -137,7 +138,7 @@ class CT(LinearOperator):
 
         for item, part in self._over_angles(len(y), back):
             images[item, 0] += part
-        return (self.pixel_size * images).astype(y.dtype, copy=False)
+        return asarray_like(self.pixel_size * images, y, y.dtype)
 
     def _over_angles(self, items: int, work: Callable[[int, slice], Any]) -> list[Any]:
         """Results for parts of each item's angles, shared between threads: ASTRA uses one of the CPU's for each."""
@@ -169,90 +170,12 @@ class CT(LinearOperator):
                     module.delete(number)
 
 
-def fbp(sinogram: Any, operator: CT, filter: str = "ram-lak", cutoff: float = 1.0) -> Any:  # noqa: A002
-    r"""Filtered back-projection of parallel-beam data, x(p) = Σ_θ Δθ (h ∗ y_θ)(⟨p, u_θ⟩).
-
-    h is the band-limited ramp, h(0) = 1/(4τ²), h(nτ) = −1/(nπτ)² for odd n, else 0, with τ the width of a detector;
-    between detectors is interpolated linearly. Δθ is the mean of the gaps to both neighbours on the half circle, each
-    at most twice the median gap, so that a missing wedge is not filled.
-
-    Parameters
-    ----------
-    sinogram : ndarray, (batch, 1, angle, detector)
-    operator : CT
-        For its geometry.
-    filter : {"ram-lak", "shepp-logan", "cosine", "hamming", "hann"}, default "ram-lak"
-        The ramp, or the ramp times a window that ends at the cutoff.
-    cutoff : float, default 1
-        Frequency above which all is zero, as a share (0, 1] of Nyquist's 1/(2τ).
-
-    Returns
-    -------
-    images : ndarray, (batch, 1, H, W), of the sinogram's dtype
-
-    Raises
-    ------
-    TypeError, ValueError
-        If rays are not parallel, or an argument is out of range.
-
-    Source: Kak and Slaney 1988, chapter 3, eq. 61 (ramp); windows as in scikit-image's ``iradon``.
-    """
-    if not isinstance(operator, CT):
-        raise TypeError(f"operator must be a CT; got {type(operator).__name__}")
-    if operator.distances:
-        raise ValueError("operator must have parallel rays: fbp does not serve a fan beam")
-    _real_numpy(sinogram, operator.output_shape, "sinogram")
-    filtered = _filtered(sinogram[:, 0].astype(np.float64), operator.detector_size, filter, cutoff)
-    height, width, n = *operator.input_shape[1:], operator.output_shape[2]
-    right = (np.arange(width) - (width - 1) / 2) * operator.pixel_size
-    up = ((height - 1) / 2 - np.arange(height))[:, None] * operator.pixel_size
-    places = (np.arange(n) - (n - 1) / 2) * operator.detector_size
-    images = np.zeros((len(sinogram), 1, height, width))
-    for k, (theta, weight) in enumerate(zip(operator.angles, _angle_weights(operator.angles), strict=True)):
-        at = right * math.cos(theta) + up * math.sin(theta)
-        for image, rows in zip(images, filtered, strict=True):
-            image[0] += weight * np.interp(at, places, rows[k], 0.0, 0.0)
-    return images.astype(sinogram.dtype)
-
-
-def transmission_noise(sinogram: Any, photons: float = 4096, rng: Any = None, zero_count: float = 0.1) -> Any:
-    r"""Line integrals y as a detector that counts photons sees them: −ln(N / N₀) with N ~ Poisson(N₀ e^{−y}).
-
-    y (ndarray) has no unit, and may be negative; N₀ = `photons` are sent to each pixel at each angle; `zero_count`
-    stands for N = 0; rng is a seed or a Generator. The counts of the result are N₀ e^{−result}.
-
-    Source: Leuschner, Schmidt, Otero Baguer and Maass 2021, section "Methods" (Beer and Lambert's law).
-    """
-    _real_numpy(sinogram, None, "sinogram")
-    sent, least = checks.positive_number(photons, "photons"), checks.positive_number(zero_count, "zero_count")
-    counts = np.random.default_rng(rng).poisson(sent * np.exp(-sinogram.astype(np.float64)))
-    return -np.log(np.where(counts == 0, least, counts) / sent).astype(sinogram.dtype)
-
-
-def transmission_weights(data: Any) -> Any:
-    """W = √(N / N₀) = e^{−y/2} of data y = −ln(N / N₀), whose variance is about 1/N, as ``CSCProblem(mask=)``.
-
-    Source: Sauer and Bouman 1993 (quadratic approximation of the Poisson likelihood).
-    """
-    _real_numpy(data, None, "data")
-    return np.exp(-data / 2)
-
-
 def _astra() -> Any:
     try:
         return importlib.import_module("astra")
     except ImportError as error:  # ASTRA's wheels link to CUDA's runtime and FFT, and do not load without
         why = "which is not installed" if isinstance(error, ModuleNotFoundError) else f"which does not load ({error})"
         raise ImportError(f"CT needs astra-toolbox, {why}: pip install 'cscopt[ct]'") from error
-
-
-def _real_numpy(array: Any, shape: Shape | None, name: str) -> None:
-    if not is_numpy(array):
-        raise TypeError(f"{name} must be a NumPy array, which alone ASTRA takes; got {type(array).__module__}'s")
-    checks.floating(array, name, complex_allowed=False)
-    if shape is not None:
-        checks.batch_of(array, shape, name)
-    checks.finite(array, name)
 
 
 def _distances(source: float | None, detector: float | None, reach: float) -> tuple[float, float] | None:
@@ -265,35 +188,3 @@ def _distances(source: float | None, detector: float | None, reach: float) -> tu
     if not 0 <= checks.real_number(detector, "detector_distance") < math.inf:
         raise ValueError(f"detector_distance must be finite and not negative; got {detector}")
     return float(source), float(detector)
-
-
-def _angle_weights(angles: Any) -> Any:
-    turned = np.mod(angles, math.pi)
-    order = np.argsort(turned)
-    gaps = np.diff(turned[order], append=turned.min() + math.pi)
-    apart = gaps[gaps > 1e-6 * math.pi / len(angles)]  # equal angles, or opposite ones, share their weight
-    gaps = np.minimum(gaps, 2 * np.median(apart))
-    return ((gaps + np.roll(gaps, 1)) / 2)[np.argsort(order)]
-
-
-def _filtered(rows: Any, width: float, name: str, cutoff: float) -> Any:
-    """h ∗ y along the last axis, zero outside, with the window on the spectrum."""
-    checks.choice(name, "filter", tuple(_WINDOWS))
-    if not 0 < checks.real_number(cutoff, "cutoff") <= 1:
-        raise ValueError(f"cutoff must be above 0 and at most 1; got {cutoff}")
-    n = rows.shape[-1]
-    length = 2 ** math.ceil(math.log2(2 * n))
-    ramp, odd = np.zeros(length), np.arange(1, n, 2)
-    ramp[0], ramp[odd], ramp[-odd] = 1 / (4 * width**2), *(-1 / (math.pi * odd * width) ** 2,) * 2
-    share = np.arange(length // 2 + 1) / (length / 2) / cutoff
-    response = np.fft.rfft(ramp).real * np.where(share <= 1, _WINDOWS[name](share), 0.0)
-    return width * np.fft.irfft(np.fft.rfft(rows, length) * response, length)[..., :n]
-
-
-_WINDOWS: dict[str, Callable[[Any], Any]] = {
-    "ram-lak": np.ones_like,
-    "shepp-logan": lambda u: np.sinc(u / 2),
-    "cosine": lambda u: np.cos(math.pi * u / 2),
-    "hamming": lambda u: 0.54 + 0.46 * np.cos(math.pi * u),
-    "hann": lambda u: 0.5 + 0.5 * np.cos(math.pi * u),
-}

@@ -27,9 +27,10 @@ class Mask(LinearOperator):
     def __init__(self, input_shape: tuple[int, ...], mask: Any) -> None:
         self._mask = Held(mask)
         values = self._mask.values
-        if not np.isfinite(values).all() or np.iscomplexobj(values):
+        if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
             raise ValueError("mask must be real and finite")
-        if np.broadcast_shapes(values.shape, tuple(input_shape)) != tuple(input_shape):
+        padded = (1,) * (len(input_shape) - values.ndim) + values.shape
+        if len(padded) > len(input_shape) or any(m not in (1, n) for m, n in zip(padded, input_shape, strict=True)):
             raise ValueError(f"mask must broadcast against the image {tuple(input_shape)}; got shape {values.shape}")
         if not values.any():
             raise ValueError("mask must not be zero everywhere")
@@ -37,6 +38,7 @@ class Mask(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """m ∘ x."""
+        checks.batch_of(x, self.input_shape, "image")
         return self._mask.like(x, real_dtype(x)) * x
 
     def adjoint(self, y: Array) -> Array:
@@ -71,10 +73,12 @@ class ChannelMix(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """T x."""
+        checks.batch_of(x, self.input_shape, "image")
         return _mixed(self._matrix.like(x, x.dtype), x)
 
     def adjoint(self, y: Array) -> Array:
         """Tᴴ y."""
+        checks.batch_of(y, self.output_shape, "data")
         return _mixed(self._turned.like(y, y.dtype), y)
 
 

@@ -131,10 +131,12 @@ class Decimate(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """Every k-th pixel of images (batch, *input_shape)."""
+        checks.batch_of(x, self.input_shape, "image")
         return x[self._taken]
 
     def adjoint(self, y: Array) -> Array:
         """Images that hold the data at every k-th pixel, and zero elsewhere."""
+        checks.batch_of(y, self.output_shape, "data")
         xp = namespace(y)
         for axis, n in enumerate(self.input_shape[1:], start=2):
             many = y.shape[axis]

@@ -10,6 +10,7 @@ from typing import Any
 
 from cscopt import checks
 from cscopt.backend import is_array, namespace
+from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.driver import solve
@@ -110,7 +111,7 @@ def minimise_l1(
     Raises
     ------
     ValueError
-        If ε is so small that no λ above 1e-5 of λ_max reaches it.
+        If ε is so small that no λ above 1e-5 of λ_max reaches it, or none whose problem `max_iter` iterations solve.
     """
     epsilon = checks.positive_number(epsilon, "epsilon")
 
@@ -171,6 +172,7 @@ class _Search:
         self.start: Any = None
         self.seen: dict[float, float] = {}
         self.solves = 0
+        self.last: Solution | None = None
 
     def at(self, t: float) -> float:
         """Slack at log t."""
@@ -182,6 +184,7 @@ class _Search:
         if slack <= 0 and objective < self.objective:
             self.best, self.objective, self.scale = solution, objective, scale
         self.start, self.solves = _start(solution), self.solves + 1
+        self.last = solution
         self.seen[t] = max(-_CAP, min(_CAP, slack))
         return self.seen[t]
 
@@ -203,33 +206,43 @@ class _Search:
 
     @property
     def over(self) -> bool:
-        return self.gap <= self.tol or self.solves >= _MOST
+        stopped = self.last is not None and self.last.status == "stopped"  # by the user
+        return self.gap <= self.tol or self.solves >= _MOST or stopped
 
 
 def _bracket(
     problem: CSCProblem, assess: Assess, name: str, level: float, method: str | Solver, tol: float, options: Any
 ) -> ConstrainedSolution:
     """Bracket the t where the slack is zero, then Brent's method in log t, until the gap is small enough."""
-    if problem.batch != 1 or not problem.fused or not problem.datafit.quadratic:
+    if problem.batch != 1 or not isinstance(problem.penalty, L1) or not problem.datafit.quadratic:
         raise ValueError("problem must have one item, least squares and an L1 penalty")
     search = _Search(problem, assess, method, checks.positive_number(tol, "tol"), options)
-    top = math.log(max(float(problem.zero_violation[0]), 1e-300)) + 1e-6
+    worst = float(problem.zero_violation[0])
+    top = math.log(worst) + 1e-6 if worst > 0 else 0.0
     high = low = (top, search.at(top))
     while not search.over and (low[1] > 0) == (high[1] > 0) and low[0] > top + math.log(_LEAST):
         high, low = low, (low[0] - _STEP, search.at(low[0] - _STEP))
-    if not search.over and (low[1] > 0) == (high[1] > 0):
-        direction = "larger" if low[1] > 0 else "smaller"
-        raise ValueError(
-            f"{name} must be {direction}: {level:g} is not reached by any λ above {_LEAST:g} of the largest"
-        )
-    if not search.over:
+    apart = (low[1] > 0) != (high[1] > 0)
+    if not search.over and apart:
         from scipy.optimize import brentq  # slow to import
 
         with contextlib.suppress(_Over):
             brentq(search.within, low[0], high[0], xtol=0.1 * tol)
-    if search.best is None:
-        raise ValueError(f"{name} = {level:g} was not reached in {search.solves} problems")
+    if search.best is None or not (search.over or apart):
+        raise ValueError(_not_reached(search, name, level, low[1] > 0))
     return ConstrainedSolution(search.best, search.objective, max(0.0, search.gap), search.scale, search.solves)
+
+
+def _not_reached(search: _Search, name: str, level: float, above: bool) -> str:
+    """Why: because no λ does, as far as the answers are exact, or because they are not."""
+    direction, last = "larger" if above else "smaller", search.last
+    if last is not None and last.status in ("max_iter", "stopped"):
+        return (
+            f"{name} = {level:g} was not reached: the last of {search.solves} problems, at λ = "
+            f"{_largest(last.problem):.3g}, stopped after {last.iterations} iterations of {last.solver.name} with a "
+            f"gap of {last.gap:.1e}; give it more (max_iter), or a {direction} {name}"
+        )
+    return f"{name} must be {direction}: {level:g} is not reached by any λ above {_LEAST:g} of the largest"
 
 
 def rescaled(problem: CSCProblem, scale: float) -> CSCProblem:
@@ -255,5 +268,5 @@ def _measures(solution: Solution) -> tuple[float, float, float]:
         spectrum = spectrum * problem.system.factor
     residual = problem.datafit.residual(spectrum)
     norm_sq, overlap = problem.datafit.measures(residual)
-    worst = problem.items_max(problem.violation(problem.datafit.ascent(residual)))
+    worst = problem.worst(problem.datafit.ascent(residual))
     return float(norm_sq[0]), float(overlap[0]), float(worst[0])

@@ -48,7 +48,7 @@ class WorkingSet(Solver):
     under one atom, with momentum between sweeps; then drops zeros, recomputes r = W²(y − D x), and correlates it with
     all filters, tile by tile: that gives the certificate, and of each small cell the worst violator of
     |⟨d_j, r⟩| ≤ λ, to be added. Time and memory follow the number of coefficients that are not zero, and the size of
-    the image, not of the maps. It serves NumPy arrays without a forward operator.
+    the image, not of the maps. It serves NumPy arrays without a forward operator, and all boundaries but symmetric.
 
     Parameters
     ----------
@@ -71,6 +71,8 @@ class WorkingSet(Solver):
         super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
+        if problem.synthesis.mirror is not None:
+            raise ValueError("working-set cannot serve boundary='symmetric'; use 'admm', 'fista' or 'ista'")
         if not problem.fused:
             raise ValueError("working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'")
         if not is_numpy(problem.signal):

@@ -70,6 +70,8 @@ def spatial_axes(image: Any, channel_axis: int | None) -> int:
         raise TypeError(f"image must be an array; got {type(image).__name__}")
     if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
         raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
+    if image.ndim == (channel_axis is not None) or 0 in image.shape:
+        raise ValueError(f"image must have pixels along some spatial axis; got shape {tuple(image.shape)}")
     return int(image.ndim) - (channel_axis is not None)
 
 

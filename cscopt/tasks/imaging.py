@@ -10,7 +10,7 @@ from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, namespace, to_numpy
 from cscopt.operators import Bicubic, Blur
 from cscopt.tasks.coding import spatial_axes, standard
-from cscopt.tasks.restore import Restoration, Settings, judged, noise_level, restore
+from cscopt.tasks.restore import Restoration, Settings, check_truth, judged, noise_level, restore
 
 _SHARE = {"inpaint": 0.02, "super_resolve": 0.001}
 """λ / λ_max where neither λ nor the noise is given, near the best on pictures of `Rain12` and `Set5`."""
@@ -59,10 +59,11 @@ def denoise(
     TypeError, ValueError
         One sentence naming the argument that does not fit.
     """
-    data, spatial = _image(image, channel_axis)
+    data, _ = _image(image, channel_axis)
+    check_truth(truth, tuple(image.shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "denoise"), None, method, options)
     found = restore(data, data, settings)
-    return _answer(found, data, channel_axis, spatial, truth)
+    return _answer(found, data, channel_axis, truth)
 
 
 def inpaint(
@@ -96,6 +97,7 @@ def inpaint(
     """
     data, spatial = _image(image, channel_axis)
     known = _mask(mask, image, channel_axis, spatial)
+    check_truth(truth, tuple(image.shape))
     first = asarray_like(_interpolated(to_numpy(data), to_numpy(known)), data, data.dtype)
     weights = namespace(data).astype(known, data.dtype)
     settings = Settings(dictionary, beta, lam, noise, method, options)
@@ -104,7 +106,7 @@ def inpaint(
     )
     if noise is None:
         found = namespace(found).where(known, data, found)
-    return _answer((found, solution, level), first, channel_axis, spatial, truth)
+    return _answer((found, solution, level), first, channel_axis, truth)
 
 
 def deblur(
@@ -141,6 +143,8 @@ def deblur(
     kernel = to_numpy(kernel) if is_array(kernel) else np.asarray(kernel)
     if kernel.ndim != spatial:
         raise ValueError(f"kernel must have {spatial} axes, as the image has; got shape {kernel.shape}")
+    if any(k > n for k, n in zip(kernel.shape, data.shape[2:], strict=True)):
+        raise ValueError(f"kernel must not be larger than the image; got {kernel.shape} for {tuple(data.shape[2:])}")
     grown = [k - 1 if boundary == "none" else 0 for k in kernel.shape]
     shape = tuple(n + g for n, g in zip(data.shape[2:], grown, strict=True))
     operator = Blur((data.shape[1], *shape), kernel, boundary)
@@ -148,8 +152,9 @@ def deblur(
     if boundary == "none":
         border = [(0, 0), (0, 0), *(((g + 1) // 2, g // 2) for g in grown)]
         first = asarray_like(np.pad(to_numpy(data), border, mode="edge"), data, data.dtype)
+    check_truth(truth, tuple(_back(first, channel_axis).shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "deblur"), None, method, options)
-    return _answer(restore(data, first, settings, forward=operator), first, channel_axis, spatial, truth)
+    return _answer(restore(data, first, settings, forward=operator), first, channel_axis, truth)
 
 
 def super_resolve(
@@ -181,9 +186,10 @@ def super_resolve(
     scale = checks.count(scale, "scale", 1)
     shape = (data.shape[1], *(scale * n for n in data.shape[2:]))
     first = Bicubic(tuple(data.shape[1:]), scale).apply(data)
+    check_truth(truth, tuple(_back(first, channel_axis).shape))
     settings = Settings(dictionary, beta, lam, noise, method, {"max_iter": 100, **options})
     found = restore(data, first, settings, _SHARE["super_resolve"], Bicubic(shape, 1 / scale))
-    return _answer(found, first, channel_axis, spatial, truth)
+    return _answer(found, first, channel_axis, truth)
 
 
 def _level(data: Array, noise: float | None, lam: float | None, task: str) -> float:
@@ -216,6 +222,8 @@ def _mask(mask: Array, image: Array, channel_axis: int | None, spatial: int) -> 
     data = standard(image, channel_axis, spatial)
     if whole.shape[2:] != data.shape[2:] or whole.shape[1] not in (1, data.shape[1]):
         raise ValueError(f"mask must have the image's shape {tuple(image.shape)}; got {tuple(mask.shape)}")
+    if not bool(namespace(image).all(namespace(image).any(whole, axis=tuple(range(2, whole.ndim))))):
+        raise ValueError("mask must know a pixel of every channel")
     return namespace(image).broadcast_to(whole, data.shape)
 
 
@@ -240,15 +248,15 @@ def _interpolated(data: Any, known: Any) -> Any:
 
 
 def _answer(
-    found: tuple[Array, Any, float], first: Array, channel_axis: int | None, spatial: int, truth: Array | None
+    found: tuple[Array, Any, float], first: Array, channel_axis: int | None, truth: Array | None
 ) -> Restoration:
     """A restoration in the axes of the image that was given."""
     image, solution, lam = found
-
-    def back(array: Array) -> Array:
-        if channel_axis is None:
-            return array[0, 0, ...]
-        return namespace(array).moveaxis(array[0, ...], 0, channel_axis)
-
-    image, first = back(image), back(first)
+    image, first = _back(image, channel_axis), _back(first, channel_axis)
     return Restoration(image, solution, lam, judged(image, first, truth, channel_axis))
+
+
+def _back(array: Array, channel_axis: int | None) -> Array:
+    if channel_axis is None:
+        return array[0, 0, ...]
+    return namespace(array).moveaxis(array[0, ...], 0, channel_axis)

@@ -8,7 +8,7 @@ from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, to_numpy
 from cscopt.linop import LinearOperator
 from cscopt.operators import CT, MRI, fbp
-from cscopt.tasks.restore import Restoration, Settings, judged, restore
+from cscopt.tasks.restore import Restoration, Settings, check_truth, judged, restore
 
 _SHARE = 0.03
 
@@ -96,6 +96,9 @@ def reconstruct_ct(
     noise, lam, truth, dictionary, beta, method, **options
         As for `reconstruct_mri`.
     """
+    if not isinstance(operator, LinearOperator) or len(operator.output_shape) != 3 or len(operator.input_shape) != 3:
+        wanted = "a LinearOperator from images (1, H, W) to data (1, angles, detectors)"
+        raise TypeError(f"operator must be {wanted}; got {type(operator).__name__}")
     sinogram = _checked(sinogram, operator.output_shape[1:], "sinogram")
     if first is None:
         if not isinstance(operator, CT):
@@ -104,6 +107,8 @@ def reconstruct_ct(
     first = _checked(first, operator.input_shape[1:], "first")
     if weights is not None:
         weights = _checked(weights, operator.output_shape[1:], "weights")
+        if bool(namespace(weights).any(weights < 0)) or not bool(namespace(weights).any(weights > 0)):
+            raise ValueError("weights must not be negative, nor zero everywhere")
     mask = None if weights is None else weights[None, None, ...]
     settings = Settings(dictionary, beta, lam, noise, method, options)
     return _reconstructed(sinogram[None, None, ...], first[None, None, ...], operator, settings, truth, mask)
@@ -118,6 +123,7 @@ def _reconstructed(
     mask: Any = None,
     count: int | None = None,
 ) -> Restoration:
+    check_truth(truth, tuple(first.shape[2:]))
     image, solution, lam = restore(data, first, settings, _SHARE, operator, mask, count)
     image, first = image[0, 0, ...], first[0, 0, ...]
     return Restoration(image, solution, lam, judged(image, first, truth, None))

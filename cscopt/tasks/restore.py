@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks, lowpass, metrics
-from cscopt.backend import Array, is_complex, namespace, to_numpy
-from cscopt.linop import LinearOperator
+from cscopt.backend import Array, is_array, is_complex, namespace, to_numpy
+from cscopt.linop import LinearOperator, inner
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import Solution, minimise_l1, solve
@@ -61,7 +61,10 @@ def restore(
     mask: Array | None = None,
     count: int | None = None,
 ) -> tuple[Array, Solution, float]:
-    r"""Image x_low + D z from data y: x_low = (I + β∇ᴴ∇)⁻¹ first, and z codes y − A x_low.
+    r"""Image x_low + D z from data y: x_low = (I + β∇ᴴ∇)⁻¹ first + c, and z codes y − A x_low.
+
+    c is the constant of each channel that fits the data best, where there is an A: filters without a mean, as those of
+    most dictionaries, could not mend it, and a first estimate need not have it right.
 
     Parameters
     ----------
@@ -78,14 +81,17 @@ def restore(
     """
     xp = namespace(first)
     beta = checks.real_number(settings.beta, "beta")
+    level = None if settings.lam is None else checks.positive_number(settings.lam, "lam")
     low = xp.zeros_like(first)
     if beta != 0:
         low, _ = lowpass.split(first, beta, min(16, *first.shape[2:]))
+        if forward is not None:
+            low = _levelled(low, data, forward, mask)
     rest = data - (low if forward is None else forward.apply(low))
     options = {"tol": 1e-2, **(settings.options or {})}
     bank = dictionary_for(settings.dictionary, first.ndim - 2)
-    problem = CSCProblem(rest, bank, L1(1.0 if settings.lam is None else settings.lam), forward, mask)
-    if settings.lam is not None:
+    problem = CSCProblem(rest, bank, L1(level or 1.0), forward, mask)
+    if level is not None:
         solution = solve(problem, settings.method, **options)
     elif settings.noise is not None:
         sigma = checks.positive_number(settings.noise, "noise")
@@ -93,9 +99,24 @@ def restore(
         found = minimise_l1(problem, epsilon, method=settings.method, **options)
         solution = found.solution
     else:
-        level = share * problem.lambda_max
+        level = share * problem.lambda_max or 1.0  # whatever λ is, nothing has zero codes
         solution = solve(problem.with_penalty(L1(level)), settings.method, **options)
     return low + solution.reconstruction, solution, float(solution.problem.penalty.lam)
+
+
+def _levelled(low: Array, data: Array, forward: LinearOperator, mask: Array | None) -> Array:
+    """Low + c with c = argmin ‖W(y − A(low + c))‖ over constants of each channel."""
+    xp, channels = namespace(low), low.shape[1]
+    weight = 1.0 if mask is None else mask
+    eye = xp.eye(channels, dtype=low.dtype, device=low.device)
+    flat = [xp.broadcast_to(xp.reshape(row, (1, channels) + (1,) * (low.ndim - 2)), low.shape) for row in eye]
+    columns = [weight * forward.apply(constant) for constant in flat]
+    rest = weight * (data - forward.apply(low))
+    gram = np.array([[inner(a, b) for b in columns] for a in columns])
+    found = np.linalg.lstsq(gram, np.array([inner(a, rest) for a in columns]), rcond=1e-6)[0]
+    for constant, value in zip(flat, found.tolist(), strict=True):
+        low = low + value * constant
+    return low
 
 
 def _count(data: Array, mask: Array | None) -> float:
@@ -107,12 +128,20 @@ def _count(data: Array, mask: Array | None) -> float:
     return 2 * whole if is_complex(data) else whole
 
 
+def check_truth(truth: Any, shape: tuple[int, ...]) -> None:
+    """Refuse a truth that is not of the restored image's shape, before any work."""
+    if truth is None:
+        return
+    if not is_array(truth):
+        raise TypeError(f"truth must be an array; got {type(truth).__name__}")
+    if tuple(truth.shape) != shape:
+        raise ValueError(f"truth must have the image's shape {shape}; got {tuple(truth.shape)}")
+
+
 def judged(image: Array, first: Array, truth: Array | None, channel_axis: int | None) -> dict[str, float]:
     """PSNR and SSIM against a truth, if there is one."""
     if truth is None:
         return {}
-    if tuple(truth.shape) != tuple(image.shape):
-        raise ValueError(f"truth must have the image's shape {tuple(image.shape)}; got {tuple(truth.shape)}")
     a, b, c = (to_numpy(v) for v in (image, truth, first))
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         a, b, c = np.abs(a), np.abs(b), np.abs(c)

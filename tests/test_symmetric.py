@@ -1,0 +1,112 @@
+"""The symmetric boundary: by its definition, against the explicit matrix, and what does not serve it."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from cscopt import L0, L1, ConvDictionary, CSCProblem, L1MinusL2, SparseCodes, debias, minimise_l1, solve
+from cscopt.backend import to_numpy
+
+SIZES = [((9,), (4,)), ((5,), (5,)), ((9, 8), (3, 4)), ((6, 7), (6, 1)), ((5, 4, 6), (2, 3, 4))]
+
+
+def lasso(matrix, signal, lam):
+    """The optimum of ½‖y − M x‖² + Σ λ|x|, by coordinate descent."""
+    x, residual, squares = np.zeros(matrix.shape[1]), signal.copy(), (matrix**2).sum(axis=0)
+    for _ in range(10000):
+        for j in range(len(x)):
+            old = x[j]
+            target = squares[j] * old + matrix[:, j] @ residual
+            x[j] = np.sign(target) * max(abs(target) - lam[j], 0) / squares[j]
+            if x[j] != old:
+                residual += matrix[:, j] * (old - x[j])
+        dual = residual / max(1.0, (np.abs(matrix.T @ residual) / lam).max())
+        value = residual @ residual / 2 + lam @ np.abs(x)
+        if value - (signal @ dual - dual @ dual / 2) <= 1e-10 * value:
+            return value
+    raise AssertionError("not converged")
+
+
+@pytest.mark.parametrize(("shape", "support"), SIZES, ids=str)
+def test_it_is_the_convolution_of_mirrored_codes(rng, shape, support):
+    bank = ConvDictionary(rng.standard_normal((2, 3, *support)))
+    codes = rng.standard_normal((2, 2, *shape))
+    around = [(0, 0), (0, 0), *((k - 1 - k // 2, k // 2) for k in support)]
+    extended = np.pad(codes, around, mode="symmetric")
+    expected = np.zeros((2, 3, *shape))
+    for tap in itertools.product(*(range(k) for k in support)):
+        window = tuple(slice(k - 1 - t, k - 1 - t + n) for k, t, n in zip(support, tap, shape, strict=True))
+        weights = bank.filters[(..., *tap)]
+        expected += np.einsum("mc,bm...->bc...", weights, extended[(slice(None), slice(None), *window)])
+    image = bank.synthesize(codes, "symmetric")
+    np.testing.assert_allclose(image, expected, atol=1e-12)
+    np.testing.assert_allclose(bank.synthesize(SparseCodes.from_dense(codes), "symmetric"), image, atol=1e-12)
+    one = [scipy.ndimage.convolve(codes[0, m], bank.filters[m, 1], mode="reflect") for m in range(2)]
+    np.testing.assert_allclose(image[0, 1], sum(one), atol=1e-12)
+
+
+@pytest.mark.parametrize(("shape", "support"), SIZES, ids=str)
+def test_the_norm_bounds_and_the_adjoint_is_the_transpose(rng, shape, support):
+    operator = ConvDictionary(rng.standard_normal((2, 1, *support))).operator(shape, "symmetric")
+    matrix = operator.to_scipy() @ np.eye(2 * np.prod(shape))
+    np.testing.assert_allclose(operator.to_scipy().H @ np.eye(np.prod(shape)), matrix.T, atol=1e-12)
+    assert np.linalg.norm(matrix, 2) ** 2 <= operator.lipschitz * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_optimum_is_the_explicit_lassos(rng, masked):
+    """Every gap on the way bounds the true error, and every solver comes there."""
+    bank, signal = ConvDictionary(rng.standard_normal((2, 1, 4, 3))), rng.standard_normal((1, 1, 5, 4))
+    level = rng.uniform(0.5, 1.5, (2, 5, 4)) if masked else 0.5
+    mask = rng.choice([0.0, 1.0, 2.0], size=(5, 4)) if masked else None
+    weights = np.ones(20) if mask is None else mask.ravel()
+    matrix = weights[:, None] * (bank.operator((5, 4), "symmetric").to_scipy() @ np.eye(40))
+    best = lasso(matrix, weights * signal.ravel(), np.broadcast_to(level, (2, 5, 4)).ravel())
+    problem = CSCProblem(signal, bank, L1(level), mask=mask, boundary="symmetric")
+    assert solve(problem, max_iter=0).solver.name == "admm"
+    for method, tol in (("admm", 1e-3 if masked else 1e-6), ("fista", 1e-8), ("ista", 0.1)):
+        for iterations in (0, 3, 30):
+            early = solve(problem, method, tol=0, max_iter=iterations)
+            assert early.objective * (1 - early.gap) <= best * (1 + 1e-9) <= early.objective * (1 + 2e-9)
+        answer = solve(problem, method, tol=tol, max_iter=5000)
+        assert answer.status == "converged", answer
+        assert answer.objective == pytest.approx(best, rel=tol)
+
+
+def test_a_constant_picture_has_no_border(rng):
+    """Codes of a filter with a mean explain it alone, where a zero or circular border would matter or be seen."""
+    bank = ConvDictionary(np.abs(rng.standard_normal((1, 1, 5, 4))))
+    image = bank.synthesize(np.ones((1, 1, 12, 11)), "symmetric")
+    np.testing.assert_allclose(image, bank.filters.sum(), rtol=1e-12)
+
+
+def test_the_residuals_norm_is_reached(rng):
+    bank, signal = rng.standard_normal((3, 1, 3, 3)), rng.standard_normal((1, 1, 10, 9))
+    problem = CSCProblem(signal, bank, 1.0, boundary="symmetric")
+    epsilon = 0.4 * float(np.linalg.norm(signal))
+    found = minimise_l1(problem, epsilon, tol=1e-4, max_iter=5000)
+    assert np.linalg.norm(signal - found.solution.reconstruction) <= epsilon
+    assert 0 <= found.gap <= 1e-4
+
+
+def test_torch_differentiates(rng):
+    torch = pytest.importorskip("torch")
+    filters, image = (torch.from_numpy(rng.standard_normal(s)) for s in ((2, 1, 3, 4), (1, 1, 6, 5)))
+    codes = torch.from_numpy(rng.standard_normal((1, 2, 6, 5))).requires_grad_()
+    bank = ConvDictionary(filters)
+    torch.sum(image * bank.synthesize(codes, "symmetric")).backward()
+    np.testing.assert_allclose(to_numpy(codes.grad), to_numpy(bank.analyze(image, "symmetric")), atol=1e-12)
+
+
+def test_what_does_not_serve_it(rng):
+    signal, bank = rng.standard_normal((1, 1, 10, 9)), rng.standard_normal((3, 1, 3, 3))
+    problem = CSCProblem(signal, bank, 0.5, boundary="symmetric")
+    with pytest.raises(ValueError, match="working-set cannot serve boundary='symmetric'; use 'admm', 'fista' or"):
+        solve(problem, "working-set")
+    with pytest.raises(ValueError, match="debias cannot serve boundary='symmetric'"):
+        debias(solve(problem, max_iter=5))
+    for penalty in (L0(0.1), L1MinusL2(0.1)):
+        with pytest.raises(ValueError, match="boundary='symmetric' serves the penalties L1, ElasticNet and GroupL1"):
+            CSCProblem(signal, bank, penalty, boundary="symmetric")
