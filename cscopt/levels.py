@@ -36,7 +36,8 @@ class OnGrid:
 
 
 def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Regularizer:
-    """What the sweeps take for a penalty; `like` is a code array."""
+    """What the sweeps take for a penalty, the head of it if it is a sum; `like` is a code array."""
+    penalty = penalty.head
     if isinstance(penalty, L1) and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)
     penalty.resolve((batch, *synthesis.codes_shape), like)
