@@ -48,7 +48,7 @@ class Near(NamedTuple):
 
     z: Array
     tail: list[tuple[Penalty, Array, Array]]
-    q: Array | None
+    q: Any
 
 
 def first_point(problem: CSCProblem, rows: Array) -> Point:
