@@ -77,12 +77,12 @@ class TotalVariation(Penalty):
 
     @property
     def level(self) -> float:
-        """The largest λ, radius of the dual balls."""
-        return float(to_numpy(self.lam).max()) if is_array(self.lam) else float(self.lam)
+        """The root mean square of λ, radius of the dual balls."""
+        return math.sqrt(float((to_numpy(self.lam) ** 2).mean())) if is_array(self.lam) else float(self.lam)
 
     @property
     def weights(self) -> Array | None:
-        """λ / max λ of each filter, (M,); None where all are one number."""
+        """λ / `level` of each filter, (M,); None where all are one number."""
         if not (is_array(self.lam) and self.lam.ndim > 0):
             return None
         like = self._bound.like
@@ -142,7 +142,7 @@ class TotalVariation(Penalty):
         return share * v if inside is None else xp.where(inside, share * v, v)
 
     def feasible_dual(self, q: Array) -> Array:
-        """The point of the dual ball, |q| ≤ max λ, that q is up to rounding: 0 at differences that do not count."""
+        """The point of the dual ball, |q| ≤ `level`, that q is up to rounding: 0 at differences that do not count."""
         xp, inside = namespace(q), self._inside
         size = self._size(q)
         kept = q * (self.level / xp.where(size > self.level, size, xp.full_like(size, self.level)))
