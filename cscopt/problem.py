@@ -31,7 +31,7 @@ class CSCProblem:
     dictionary : ConvDictionary or array (M, C, \*support)
         The filters d_m.
     penalty : Penalty or float
-        g; a number λ stands for ``L1(λ)``.
+        g; a number λ stands for ``L1(λ)``, and ``L1(λ) + TotalVariation(μ)`` is a sum.
     forward : LinearOperator, optional
         A, from images (channel, \*space) to data.
     mask : array, optional

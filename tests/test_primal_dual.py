@@ -229,6 +229,19 @@ def test_sums_are_what_they_add_up_to(rng, whole, parts):
         assert early.objective * (1 - early.gap) <= wanted.objective * (1 + 1e-9)
 
 
+def test_the_head_may_be_a_group_norm(rng):
+    """With the variation of each channel's maps; the gap bounds the error, and groups are zero together."""
+    problem = CSCProblem(crop(10, 3), bank(rng), TotalVariation(0.005) + GroupL1(0.0, 0.05))
+    best = solve(problem, tol=1e-5, max_iter=3000)
+    assert best.status == "converged", best
+    for iterations in (0, 5, 50):
+        early = solve(problem, tol=0, max_iter=iterations)
+        assert early.objective * (1 - early.gap) <= best.objective <= early.objective * (1 + 1e-5)
+    active = best.codes.reshape((3, 4, 10, 10)) != 0
+    assert (active.any(axis=0) == active.all(axis=0)).all()
+    assert 0 < active.mean() < 1
+
+
 @pytest.mark.parametrize("kind", ["plain", "mask", "zero", "none", "blur", "decimate", "mri", "multi-channel"])
 def test_it_agrees_with_the_other_solvers(rng, kind):
     signal, atoms, options = crop(16), bank(rng), {}

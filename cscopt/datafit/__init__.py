@@ -1,4 +1,4 @@
-"""Data terms seen from the spectrum of D x: least squares, and other fits, whose A D x ADMM splits off."""
+"""Data terms seen from the spectrum of D x: least squares, and other fits, whose A D x is split off."""
 
 from __future__ import annotations
 
