@@ -8,9 +8,21 @@ from cscopt.codes import SparseCodes
 from cscopt.datafit import L1Fit, L2Fit, PoissonFit
 from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
-from cscopt.penalties import L0, L1, ElasticNet, GroupL1, L1MinusL2, Penalty
+from cscopt.penalties import L0, L1, ElasticNet, GroupL1, L1MinusL2, Penalty, Sum, TotalVariation
 from cscopt.problem import CSCProblem
-from cscopt.solvers import ADMM, FISTA, ISTA, Solution, WorkingSet, debias, l1_ball, minimise_l1, path, solve
+from cscopt.solvers import (
+    ADMM,
+    FISTA,
+    ISTA,
+    PrimalDual,
+    Solution,
+    WorkingSet,
+    debias,
+    l1_ball,
+    minimise_l1,
+    path,
+    solve,
+)
 from cscopt.synthesis import Synthesis
 from cscopt.tasks import (
     Restoration,
@@ -44,10 +56,13 @@ __all__ = [
     "LinearOperator",
     "Penalty",
     "PoissonFit",
+    "PrimalDual",
     "Restoration",
     "Solution",
     "SparseCodes",
+    "Sum",
     "Synthesis",
+    "TotalVariation",
     "WorkingSet",
     "certify",
     "code",

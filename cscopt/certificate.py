@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cscopt.backend import Array, namespace, per_item
+from cscopt.penalties import TotalVariation
+from cscopt.penalties.base import best_scale, scaled_dual
 from cscopt.problem import CSCProblem
 
 
@@ -72,6 +74,8 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
 
 def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
     """`certify` for codes already on the grid, (rows, maps, *grid)."""
+    if problem.penalty.tail:
+        return certify_sum(problem, rows)
     if not problem.penalty.certified:
         codes = problem.synthesis.crop(rows)
         objective = problem.objective(codes)
@@ -116,6 +120,48 @@ def point_value(problem: CSCProblem, point: Array) -> Array:
     for scale, conjugate in scales:
         best = namespace(best).maximum(best, problem.datafit.dual(point, scale) - conjugate)
     return best
+
+
+def certify_sum(
+    problem: CSCProblem, rows: Array, points: list[Array] | None = None, duals: list[Array] | None = None
+) -> Certificate:
+    """Certificate of codes on the grid for a sum g + Σ_k h_k(K_k x) of penalties, one that has no `tail` too.
+
+    Of dual points p of the fit (as the data term keeps them; by default that of the codes) and q_k of the tail (by
+    default subgradients), taken down to one scale s that makes c = s (DᴴAᴴp − Σ_k K_kᴴ q_k) feasible for g:
+    P* ≥ −f*(−s p) − g*(c) − s Σ_k h_k*(q_k). Here h_k* is 0 in the ball of a norm.
+    """
+    fit, spectrum = problem.datafit, problem.system.synthesize(rows)
+    objective = fit.value(spectrum) + problem.penalty.value(problem.synthesis.crop(rows))
+    pull, conjugate = _tail(problem, rows, duals)
+    xp, best = namespace(objective), namespace(objective).zeros_like(objective)
+    for point in points or [fit.residual(spectrum) if fit.quadratic else fit.descent(spectrum)]:
+        for scale, own in problem.penalty.head.feasible(problem.correlations(fit.ascent(point)) - pull):
+            if fit.quadratic:
+                norm_sq, overlap = fit.measures(point)
+                scale = xp.minimum(scale, best_scale(norm_sq, overlap))
+                value = scaled_dual(scale, norm_sq, overlap)
+            else:
+                value = fit.dual(point, scale)
+            best = xp.maximum(best, value - own - scale * conjugate)
+    return compare(objective, best)
+
+
+def _tail(problem: CSCProblem, rows: Array, duals: list[Array] | None) -> tuple[Array, Array]:
+    """Σ_k K_kᴴ q_k in the codes' shape, and Σ_k h_k*(q_k) of each item."""
+    xp, synthesis = namespace(rows), problem.synthesis
+    pull: Array = xp.zeros(problem.codes_shape, dtype=rows.dtype, device=rows.device)
+    conjugate = xp.zeros_like(problem.datafit.energy)
+    for k, part in enumerate(problem.penalty.tail):
+        if isinstance(part, TotalVariation):
+            q = part.subgradient(part.apply(rows)) if duals is None else part.feasible_dual(duals[k])
+            pull = pull + synthesis.crop(part.adjoint(q))
+        elif duals is not None:
+            q = synthesis.crop(duals[k])
+            scale, value = part.feasible(q)[0]
+            pull = pull + per_item(xp.astype(scale, problem.real), q.ndim) * q
+            conjugate = conjugate + value
+    return pull, conjugate
 
 
 def kkt_residual(problem: CSCProblem, codes: Array) -> Array:

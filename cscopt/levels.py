@@ -43,12 +43,13 @@ class OnGrid:
 
 
 def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Regularizer:
-    """What the sweeps take for a penalty; `like` is a code array."""
+    """What the sweeps take for a penalty, the head of it if it is a sum; `like` is a code array."""
     mirrored = synthesis.mirror is not None
     if mirrored and not isinstance(penalty, L1 | ElasticNet | GroupL1):
         raise ValueError(
             f"boundary='symmetric' serves the penalties L1, ElasticNet and GroupL1; got {type(penalty).__name__}"
         )
+    penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)
     penalty.resolve((batch, *synthesis.codes_shape), like)

@@ -31,7 +31,7 @@ class CSCProblem:
     dictionary : ConvDictionary or array (M, C, \*support)
         The filters d_m.
     penalty : Penalty or float
-        g; a number λ stands for ``L1(λ)``.
+        g; a number λ stands for ``L1(λ)``, and ``L1(λ) + TotalVariation(μ)`` is a sum.
     forward : LinearOperator, optional
         A, from images (channel, \*space) to data.
     mask : array, optional
@@ -43,7 +43,7 @@ class CSCProblem:
         By default codes are complex where the signal is, and real for a non-negative penalty.
     fit : {"l2", "l1"} or Fit, default "l2"
         f: `L2Fit`, ½‖W(y − u)‖²; `L1Fit`, ‖W(y − u)‖₁; or ``PoissonFit(background)``, Σ W (t − y + y log(y / t)) with
-        t = u + b. ADMM serves all; `forward` must be a convolution on a circular boundary for the last two.
+        t = u + b. ADMM serves all, but where `forward` is no convolution on a circular boundary: 'primal-dual' does.
 
     Attributes
     ----------
@@ -103,6 +103,7 @@ class CSCProblem:
         groups = shape[0] if self.dictionary.channels == 1 else 1
         self.penalty = self.penalty.repeated(self.dictionary.n_filters, groups)
         self.synthesis = Synthesis(self.dictionary.filters, shape[1:], boundary, shape[0], like)
+        self.penalty = self.penalty.bound(self.synthesis)
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.fit = resolve(fit)
         self.datafit: Any = data_term(self.fit, self.signal, self.synthesis, forward, self.mask)
@@ -118,8 +119,8 @@ class CSCProblem:
 
     @property
     def fused(self) -> bool:
-        """Whether the penalty is one that the fused kernels know: ℓ1."""
-        return isinstance(self.levels, Levels)
+        """Whether the penalty is one that the fused kernels know: ℓ1 alone."""
+        return isinstance(self.levels, Levels) and not self.penalty.tail
 
     @property
     def kernels(self) -> ModuleType:
@@ -256,7 +257,7 @@ class CSCProblem:
         new.__dict__.update({k: v for k, v in self.__dict__.items() if k != "zero_violation"})
         if penalty.nonnegative and not self.synthesis.real:
             raise ValueError("penalty must not be non-negative where codes are complex")
-        new.penalty = penalty.repeated(self.dictionary.n_filters, self.synthesis.groups)
+        new.penalty = penalty.repeated(self.dictionary.n_filters, self.synthesis.groups).bound(self.synthesis)
         new.levels = regularizer(new.penalty, self.synthesis, new.batch, self.code_like)
         return new
 

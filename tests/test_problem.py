@@ -100,7 +100,7 @@ def test_filters_are_not_rescaled():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "newton"}, "method must be 'auto', 'ista', 'fista', 'admm' or 'working-set'; got 'newton'"),
+        ({"method": "newton"}, "method must be 'auto', 'ista', .*, 'primal-dual' or 'working-set'; got 'newton'"),
         ({"tol": -1}, "tol must be finite and not negative"),
         ({"tol": float("nan")}, "tol must be a number; got NaN"),
         ({"tol": "small"}, "tol must be a real number"),

@@ -22,7 +22,7 @@ class Fit:
     name : str
         What stands for it in messages.
     quadratic : bool
-        Whether it is least squares, which every solver serves; the others are ADMM's.
+        Whether it is least squares, which every solver serves; ADMM and the primal-dual method serve the others.
     smooth : bool
         Whether φ is differentiable inside its domain.
     constrained : bool

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cscopt.backend import Array, namespace, real_dtype
+from cscopt.backend import Array, is_complex, namespace, real_dtype
+from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis, pad
 
 
@@ -15,6 +16,14 @@ def on_grid(synthesis: Synthesis, image: Array) -> Array:
     r"""An image (batch, channel, \*space) on the grid, zero outside."""
     lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
     return pad(namespace(image).reshape(image, lead), synthesis.grid, synthesis.offset)
+
+
+def back_projected(synthesis: Synthesis, forward: LinearOperator | None, data: Array) -> Array:
+    """Spectrum of Aᴴ d, of its real part for real codes."""
+    image = data if forward is None else forward.adjoint(data)
+    if synthesis.real and is_complex(image):
+        image = namespace(image).real(image)
+    return synthesis.spectrum(image)
 
 
 def taken(array: Array | None, items: Array) -> Array | None:

@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 
 from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
-from cscopt.datafit.layout import on_grid, ones, taken
+from cscopt.datafit.layout import back_projected, on_grid, ones, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
 
@@ -94,19 +94,22 @@ class LeastSquares:
 
     def project(self, spectrum: Array) -> Array:
         """W A D x in the data's space, from the spectrum of D x."""
+        return self._weighted(self.predict(spectrum))
+
+    def predict(self, spectrum: Array) -> Array:
+        """A D x in the data's space, from the spectrum of D x."""
         image = self.synthesis.image(spectrum)
-        return self._weighted(image if self.forward is None else self.forward.apply(image))
+        return image if self.forward is None else self.forward.apply(image)
 
     def ascent(self, residual: Array) -> Array:
         """Spectrum of Aᴴ Wᴴ r, whose analysis is minus the gradient."""
         if self.spectral:
             return residual
-        image = self._weighted(residual)
-        if self.forward is not None:
-            image = self.forward.adjoint(image)
-        if self.synthesis.real and is_complex(image):
-            image = namespace(image).real(image)
-        return self.synthesis.spectrum(image)
+        return self.back(self._weighted(residual))
+
+    def back(self, data: Array) -> Array:
+        """Spectrum of Aᴴ d, whose analysis is DᴴAᴴ d; the adjoint of `predict`."""
+        return back_projected(self.synthesis, self.forward, data)
 
     def measures(self, residual: Array) -> tuple[Array, Array]:
         """‖r‖² and Re⟨W y, r⟩ of each item, in float64."""
@@ -147,6 +150,20 @@ class LeastSquares:
         weight = ones(signal) if self.mask is None else ones(signal) * self.mask**2
         image = namespace(signal).real(signal) if synthesis.real and is_complex(signal) else signal
         return on_grid(synthesis, weight), on_grid(synthesis, weight * image)
+
+    def moved(self, data: Array, sigma: Array) -> Array:
+        """argmin over u of ½‖W(u − y)‖² + σ/2 ‖u − data‖² in the data's space, with σ for each item."""
+        square = 1.0 if self.mask is None else self.mask**2
+        sigma = per_item(sigma, data.ndim)
+        return (square * self.signal + sigma * data) / (square + sigma)
+
+    def slope(self, data: Array) -> Array:
+        """WᴴW(u − y), the derivative at u = `data`."""
+        return self._weighted(self._weighted(data - self.signal))
+
+    def multiplier(self, data: Array, moved: Array, sigma: Array) -> Array:
+        """The dual point θ = W(y − u) of u = `moved`: −Wᴴ θ is the derivative of the data term there."""
+        return self._weighted(self.signal - moved)
 
     def take(self, items: Array) -> LeastSquares:
         """The data term of some items of the batch."""

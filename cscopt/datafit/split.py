@@ -1,4 +1,4 @@
-"""Data terms other than least squares: f(A D x) on the grid, with A D x as a variable of its own."""
+"""Data terms other than least squares: f(A D x), with A D x as a variable of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from cscopt import fft
 from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
 from cscopt.datafit.fits import Fit
-from cscopt.datafit.layout import on_grid, ones, taken
+from cscopt.datafit.layout import back_projected, on_grid, ones, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
 
@@ -25,29 +25,38 @@ class SplitFit:
     fit : Fit
         φ and b.
     signal, synthesis, forward, mask
-        y, D, A and W, as in `LeastSquares`. A must be a convolution on a circular boundary, so that `system` = A D
-        gives data on the grid.
+        y, D, A and W, as in `LeastSquares`. A is a convolution on a circular boundary, so that `system` = A D
+        gives data on the grid; `ForwardFit` takes any other.
 
     Raises
     ------
     TypeError, ValueError
-        If the fit does not serve such data, codes or operator.
+        If the fit does not serve such data or codes.
     """
 
-    spectral, quadratic = False, False
+    spectral, quadratic, folded = False, False, True
 
     def __init__(
         self, fit: Fit, signal: Array, synthesis: Synthesis, forward: LinearOperator | None, mask: Array | None
     ) -> None:
         fit.check(signal)
-        if synthesis.real and is_complex(signal):
+        if self.folded and synthesis.real and is_complex(signal):
             raise TypeError(f"real_codes must not be True for complex data with fit={fit.name!r}")
         self.fit, self.signal, self.synthesis, self.forward, self.mask = fit, signal, synthesis, forward, mask
-        self.system = synthesis if forward is None else _folded(fit, synthesis, forward)
-        self.weight = on_grid(synthesis, ones(signal) if mask is None else ones(signal) * mask)
+        self.system = self._system()
+        self.weight = self._laid(ones(signal) if mask is None else ones(signal) * mask)
         offset = fit.offset(signal)
-        self.offset = None if offset is None else on_grid(synthesis, ones(signal) * offset)
-        self.target = on_grid(synthesis, signal)
+        self.offset = None if offset is None else self._laid(ones(signal) * offset)
+        self.target = self._laid(signal)
+
+    def _system(self) -> Synthesis:
+        """A D with A folded into the filters."""
+        response = None if self.forward is None else self.forward.response(self.synthesis.like)
+        return self.synthesis if response is None else self.synthesis.through(response)
+
+    def _laid(self, data: Array) -> Array:
+        """Data laid on the grid."""
+        return on_grid(self.synthesis, data)
 
     @cached_property
     def weight_norm(self) -> Array:
@@ -74,14 +83,18 @@ class SplitFit:
         image = namespace(self.target).zeros_like(self.target)
         return self.ascent(self.fit.descent(self._shifted(image), self.target))
 
-    def image(self, spectrum: Array) -> Array:
+    def predict(self, spectrum: Array) -> Array:
         """A D x on the grid from its spectrum."""
         return fft.inverse(spectrum, self.synthesis.grid, self.synthesis.real)
+
+    def back(self, data: Array) -> Array:
+        """Spectrum whose analysis is (A D)ᴴ d; the adjoint of `predict`."""
+        return fft.forward(data, self.synthesis.grid)
 
     def value(self, spectrum: Array) -> Array:
         """f(A D x) of each item, in float64, from the spectrum of A D x."""
         xp = namespace(self.weight)
-        values = self.fit.value(self._shifted(self.image(spectrum)), self.target)
+        values = self.fit.value(self._shifted(self.predict(spectrum)), self.target)
         return self._sum(self.weight * xp.where(self.weight > 0, values, xp.zeros_like(values)))
 
     def gradient(self, spectrum: Array) -> Array:
@@ -92,16 +105,20 @@ class SplitFit:
 
     def descent(self, spectrum: Array) -> Array:
         """The dual point q that the derivative of f (or a subgradient) gives, from the spectrum of A D x."""
-        return self.fit.descent(self._shifted(self.image(spectrum)), self.target)
+        return self.fit.descent(self._shifted(self.predict(spectrum)), self.target)
 
     def ascent(self, q: Array) -> Array:
         """Spectrum of p = W q, whose analysis is (A D)ᴴ p."""
-        return fft.forward(self.weight * q, self.synthesis.grid)
+        return self.back(self.weight * q)
 
     def prox(self, image: Array, sigma: Array) -> Array:
         """argmin over w of f(w) + σ/2 ‖w − image‖², with σ for each row."""
         moved = self.fit.prox(self._shifted(image), self.target, self.weight / per_item(sigma, image.ndim))
         return moved if self.offset is None else moved - self.offset
+
+    def moved(self, data: Array, sigma: Array) -> Array:
+        """`prox`, with σ for each item."""
+        return self.prox(data, self._per_row(sigma))
 
     def multiplier(self, image: Array, split: Array, sigma: Array) -> Array:
         """The dual point q = σ (split − image) / W, with split = prox(image): −p is a subgradient of f at split."""
@@ -118,7 +135,7 @@ class SplitFit:
 
     def shrinkage(self, spectrum: Array) -> Array:
         """The largest τ ≤ 1 of each item for which f(τ A D x) is finite, up to rounding."""
-        xp, image = namespace(self.weight), self.image(spectrum)
+        xp, image = namespace(self.weight), self.predict(spectrum)
         if self.offset is None:
             return xp.ones_like(self.weight_norm)
         size = xp.max(xp.abs(self._items(image)), axis=1)
@@ -156,17 +173,44 @@ class SplitFit:
         return xp.sum(self._items(values), axis=1, dtype=xp.float64)
 
 
-def _folded(fit: Fit, synthesis: Synthesis, forward: LinearOperator) -> Synthesis:
-    """A D for an A that is a convolution; refuse any other, by what it does to a ramp."""
-    refusal = ValueError(f"forward must be a convolution on a circular boundary for fit={fit.name!r}")
+class ForwardFit(SplitFit):
+    r"""f(A D x) for any A: it is not folded into the filters, and images are data, (batch, \*data shape)."""
+
+    folded = False
+
+    def _system(self) -> Synthesis:
+        return self.synthesis
+
+    def _laid(self, data: Array) -> Array:
+        return data
+
+    def predict(self, spectrum: Array) -> Array:
+        image = self.synthesis.image(spectrum)
+        return image if self.forward is None else self.forward.apply(image)
+
+    def back(self, data: Array) -> Array:
+        return back_projected(self.synthesis, self.forward, data)
+
+    def take(self, items: Array) -> SplitFit:
+        new = super().take(items)
+        new.forward = None if self.forward is None else self.forward.take(items)
+        return new
+
+    def _per_row(self, items: Array) -> Array:
+        return namespace(items).astype(items, self.weight.dtype, copy=False)
+
+
+def folds(synthesis: Synthesis, forward: LinearOperator) -> bool:
+    """Whether A is a convolution on a circular boundary, by what it says and what it does to a ramp."""
     response = forward.response(synthesis.like)
     if response is None or synthesis.boundary != "circular" or forward.input_shape != forward.output_shape:
-        raise refusal
+        return False
     xp, like = namespace(synthesis.like), synthesis.like
     ramp = xp.arange(math.prod(forward.input_shape), device=like.device)
     ramp = xp.cos(xp.astype(ramp, real_dtype(like)) * 1.234)
     probe = xp.astype(xp.reshape(ramp, (1, *forward.input_shape)), like.dtype, copy=False)
-    wanted, found = forward.apply(probe), synthesis.image(synthesis.spectrum(probe) * response)
-    if not float(xp.max(xp.abs(wanted - found))) <= 1e-3 * float(xp.max(xp.abs(wanted))):
-        raise refusal
-    return synthesis.through(response)
+    wanted = forward.apply(probe)
+    if synthesis.real and is_complex(wanted):
+        return False
+    found = synthesis.image(synthesis.spectrum(probe) * response)
+    return float(xp.max(xp.abs(wanted - found))) <= 1e-3 * float(xp.max(xp.abs(wanted)))

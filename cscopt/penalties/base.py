@@ -38,6 +38,28 @@ class Penalty:
         """Whether codes must be non-negative."""
         return False
 
+    @property
+    def head(self) -> Penalty:
+        """The part with a proximal map; the penalty itself, unless it is a sum."""
+        return self
+
+    @property
+    def tail(self) -> tuple[Penalty, ...]:
+        """The other parts of a sum."""
+        return ()
+
+    def __add__(self, other: Penalty) -> Penalty:
+        if not isinstance(other, Penalty):
+            return NotImplemented
+        from cscopt.penalties.sums import Sum
+
+        parts = [p.parts if isinstance(p, Sum) else (p,) for p in (self, other)]
+        return Sum(parts=parts[0] + parts[1])
+
+    def bound(self: Self, synthesis: Any) -> Self:
+        """The penalty of the codes of one `Synthesis`; itself, where it does not need to know."""
+        return self
+
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""
         raise TypeError(f"{type(self).__name__} does not define value")

@@ -9,6 +9,7 @@ from cscopt.solvers.fista import FISTA
 from cscopt.solvers.history import History
 from cscopt.solvers.ista import ISTA
 from cscopt.solvers.path import ConstrainedSolution, l1_ball, minimise_l1, path
+from cscopt.solvers.primal_dual import PrimalDual
 from cscopt.solvers.run import Iterate
 from cscopt.solvers.solution import Solution
 from cscopt.solvers.working_set import WorkingSet
@@ -21,6 +22,7 @@ __all__ = [
     "ConstrainedSolution",
     "History",
     "Iterate",
+    "PrimalDual",
     "Solution",
     "Solver",
     "WorkingSet",

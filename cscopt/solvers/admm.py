@@ -88,6 +88,11 @@ class ADMM(Solver):
                 "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain; "
                 "use 'fista' or 'ista'"
             )
+        if not (problem.datafit.quadratic or problem.datafit.folded):
+            raise ValueError(
+                f"admm needs forward= to be a convolution on a circular boundary for fit={problem.fit.name!r}; "
+                "use 'primal-dual'"
+            )
         if not (problem.penalty.convex or problem.datafit.quadratic):
             raise ValueError(f"no solver serves a penalty that is not convex with fit={problem.fit.name!r}")
         if not problem.penalty.convex:

@@ -8,6 +8,7 @@ from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
+from cscopt.solvers.primal_dual import PrimalDual
 from cscopt.solvers.working_set import WorkingSet
 
 _DENSE = 50.0
@@ -16,8 +17,12 @@ _DENSE = 50.0
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
     """A solver, and the sentence that says why."""
+    if problem.penalty.tail:
+        return PrimalDual(), "the penalty is a sum, whose parts are split from each other"
+    if not problem.datafit.quadratic and not problem.datafit.folded:
+        return PrimalDual(), f"the fit is {problem.fit.name!r}, with a forward operator that is no convolution"
     if not problem.datafit.quadratic:
-        return ADMM(), f"the fit is {problem.fit.name!r}, which ADMM alone serves"
+        return ADMM(), f"the fit is {problem.fit.name!r}, which ADMM serves"
     if not problem.penalty.convex:
         return ISTA(), "the penalty is not convex: a monotone descent"
     if problem.forward is not None and problem.datafit.spectral:

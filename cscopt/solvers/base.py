@@ -27,10 +27,14 @@ class Solver:
     sparse: ClassVar[bool] = False
     """Whether states keep codes as a list of non-zeros."""
 
+    sums: ClassVar[bool] = False
+    """Whether the solver serves sums of penalties."""
+
     def check(self, problem: CSCProblem) -> None:
         """Raise if the solver cannot serve this problem; by default, any fit but least squares."""
         if not problem.datafit.quadratic:
-            raise ValueError(f"{self.name} serves least squares alone; use 'admm' for fit={problem.fit.name!r}")
+            other = "admm" if problem.datafit.folded else "primal-dual"
+            raise ValueError(f"{self.name} serves least squares alone; use {other!r} for fit={problem.fit.name!r}")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         """`arrays`, for this problem."""
@@ -115,7 +119,7 @@ def copy(array: Array) -> Array:
 
 def copy_state(state: Any) -> Any:
     """A state that shares no array with the one given."""
-    return _map(lambda array: array if isinstance(array, tuple) else copy(array), state)
+    return map_arrays(lambda array: array if isinstance(array, tuple) else copy(array), state)
 
 
 def take_state(state: Any, items: Array, batch: int) -> Any:
@@ -128,7 +132,7 @@ def take_state(state: Any, items: Array, batch: int) -> Any:
         index = xp.reshape(items[:, None] * rows + xp.arange(rows, device=array.device)[None, :], (-1,))
         return xp.take(array, index, axis=0)
 
-    return _map(take, state)
+    return map_arrays(take, state)
 
 
 def join_states(states: list[Any], order: Array) -> Any:
@@ -142,15 +146,15 @@ def join_states(states: list[Any], order: Array) -> Any:
         joint = xp.concat(list(arrays), axis=0)
         return take_state(joint, order, order.shape[0])
 
-    return _map(join, *states)
+    return map_arrays(join, *states)
 
 
-def _map(function: Any, *trees: Any) -> Any:
+def map_arrays(function: Any, *trees: Any) -> Any:
     """Apply to all arrays of states of one kind, and to tuples of one entry an item; the rest is the last state's."""
     first = trees[0]
     if is_array(first) or isinstance(first, tuple):
         return function(*trees)
     if is_dataclass(first) and not isinstance(first, type):
-        values = {f.name: _map(function, *(getattr(t, f.name) for t in trees)) for f in fields(first)}
+        values = {f.name: map_arrays(function, *(getattr(t, f.name) for t in trees)) for f in fields(first)}
         return replace(first, **values)
     return trees[-1]

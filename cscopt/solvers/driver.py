@@ -16,11 +16,12 @@ from cscopt.solvers.auto import choose
 from cscopt.solvers.base import Solver
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
+from cscopt.solvers.primal_dual import PrimalDual
 from cscopt.solvers.run import Iterate, Run
 from cscopt.solvers.solution import Solution
 from cscopt.solvers.working_set import WorkingSet
 
-SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM, WorkingSet)}
+SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM, PrimalDual, WorkingSet)}
 
 
 def solve(
@@ -42,9 +43,10 @@ def solve(
     Parameters
     ----------
     problem : CSCProblem
-    method : {"auto", "working-set", "admm", "fista", "ista"} or Solver, default "auto"
+    method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
         "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
-        FISTA where there is a forward operator; ADMM for fits other than least squares. `Solution.reason` says why.
+        FISTA where there is a forward operator; ADMM for fits other than least squares. The primal-dual method serves
+        what these do not: sums of penalties, and such fits with any operator. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
@@ -82,7 +84,7 @@ def solve(
     every = solver.look_every(problem) if check_every is None else checks.count(check_every, "check_every", 1)
     if x0 is not None and state is not None:
         raise ValueError("x0 and state must not both be given")
-    solver.check(problem)
+    _check(solver, problem)
     _check_memory(problem, solver)
     run = Run(problem, solver, float(tol), x0, state)
     with _progress_bar(progress, max_iter, run.measure) as show, _deferred_interrupt() as interrupted:
@@ -110,6 +112,13 @@ def _solver(method: str | Solver, problem: CSCProblem) -> tuple[Solver, str]:
     return choose(problem) if name == "auto" else (SOLVERS[name](), "asked for")
 
 
+def _check(solver: Solver, problem: CSCProblem) -> None:
+    """Refuse a problem that the solver cannot serve."""
+    if problem.penalty.tail and not solver.sums:
+        raise ValueError(f"{solver.name} serves one penalty with a proximal map, not a sum; use 'primal-dual'")
+    solver.check(problem)
+
+
 def _check_memory(problem: CSCProblem, solver: Solver) -> None:
     one = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
     held = [(cls().arrays_for(problem), name) for name, cls in SOLVERS.items() if _serves(cls(), problem)]
@@ -122,7 +131,7 @@ def _check_memory(problem: CSCProblem, solver: Solver) -> None:
 
 def _serves(solver: Solver, problem: CSCProblem) -> bool:
     try:
-        solver.check(problem)
+        _check(solver, problem)
     except (TypeError, ValueError):
         return False
     return True

@@ -252,6 +252,8 @@ def rescaled(problem: CSCProblem, scale: float) -> CSCProblem:
 
 
 def _largest(problem: CSCProblem) -> float:
+    if problem.penalty.tail:
+        raise TypeError("problem must have one penalty, not a sum, for a path of its λ")
     lam = problem.penalty.lam
     return float(namespace(lam).max(lam)) if is_array(lam) else float(lam)
 

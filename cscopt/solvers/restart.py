@@ -47,8 +47,13 @@ def mean(problem: CSCProblem, average: Average) -> tuple[Array, Array]:
 
 def due(average: Average, gap: Array, iteration: int, tol: float) -> Array:
     """Whether each item is to restart, given the smaller gap of iterate and mean."""
-    old = average.count > max(_SHORTEST, _LONGEST * iteration)
-    return (average.count > 0) & ((gap < _SUFFICIENT * average.gap) | (gap <= tol) | old)
+    return is_due(average.count, average.gap, gap, iteration, tol)
+
+
+def is_due(count: Array, last_gap: Array, gap: Array, iteration: int, tol: float) -> Array:
+    """Whether a mean of `count` iterates is worth a restart, or too old."""
+    old = count > max(_SHORTEST, _LONGEST * iteration)
+    return (count > 0) & ((gap < _SUFFICIENT * last_gap) | (gap <= tol) | old)
 
 
 def forgotten(problem: CSCProblem, average: Average, where: Array, gap: Array) -> Average:

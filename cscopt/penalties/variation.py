@@ -1,0 +1,211 @@
+"""Total variation of the maps or of the reconstruction, which the primal-dual method splits off."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from cscopt import checks, fft, kernels
+from cscopt.backend import Array, asarray_like, is_array, namespace, per_item, real_dtype, to_numpy
+from cscopt.kernels import FilterSpectrum
+from cscopt.penalties.base import Penalty
+
+if TYPE_CHECKING:
+    from cscopt.synthesis import Synthesis
+
+KINDS = ("maps", "joint maps", "reconstruction")
+
+
+@dataclass(frozen=True, eq=False)
+class TotalVariation(Penalty):
+    r"""Isotropic total variation, to be added to a penalty with a proximal map: ``L1(0.05) + TotalVariation(0.01)``.
+
+    With ∇ the differences of neighbours along each axis (around the edge for a circular boundary, else inside alone):
+
+    - "maps": Σ_m λ_m Σ_p |∇x_m|₂, each map on its own (SPORCO's ``ConvBPDNScalarTV``);
+    - "joint maps": Σ_p √(Σ_m λ_m² |∇x_m|²), jumps of all maps of a channel together (``ConvBPDNVectorTV``);
+    - "reconstruction": Σ_p |∇ Σ_m λ_m d_m * x_m|₂, over all channels together and without A (``ConvBPDNRecTV``).
+
+    Parameters
+    ----------
+    lam : float or array
+        λ > 0, or one per filter, (M,), not negative and not all zero (λ of SPORCO's terms times its ``TVWeight``).
+    of : {"maps", "joint maps", "reconstruction"}, default "maps"
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of range; with `CSCProblem`, if `lam` is an array of another shape, or nothing is added.
+
+    Source: Wohlberg 2017 (Convolutional sparse coding with overlapping group norms / total variation), section 3;
+    Rudin, Osher and Fatemi 1992; Chambolle 2004 for the dual ball.
+    """
+
+    of: str = "maps"
+    synthesis: Synthesis | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self._check_lam(zero=is_array(self.lam) and self.lam.ndim > 0)
+        checks.choice(self.of, "of", KINDS)
+        if is_array(self.lam) and not to_numpy(self.lam).any():
+            raise ValueError("lam must not be zero everywhere")
+
+    @property
+    def head(self) -> Penalty:
+        raise ValueError("TotalVariation must be added to a penalty with a proximal map: L1(...) + TotalVariation(...)")
+
+    def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
+        raise TypeError("TotalVariation has no proximal map in closed form; use 'primal-dual'")
+
+    def repeated(self, n_filters: int, groups: int) -> TotalVariation:
+        """The penalty as it is: λ is per filter, for every channel."""
+        if is_array(self.lam) and self.lam.ndim > 0 and tuple(self.lam.shape) != (n_filters,):
+            raise ValueError(
+                f"lam of TotalVariation must be a number or of shape ({n_filters},); got {tuple(self.lam.shape)}"
+            )
+        return self
+
+    def bound(self, synthesis: Synthesis) -> TotalVariation:
+        """The penalty of the codes of one synthesis D, whose grid, boundary and filters it needs."""
+        return replace(self, synthesis=synthesis)
+
+    @property
+    def of_image(self) -> bool:
+        """Whether ∇ acts on the reconstruction."""
+        return self.of == "reconstruction"
+
+    @property
+    def level(self) -> float:
+        """The root mean square of λ, radius of the dual balls."""
+        return math.sqrt(float((to_numpy(self.lam) ** 2).mean())) if is_array(self.lam) else float(self.lam)
+
+    @property
+    def weights(self) -> Array | None:
+        """λ / `level` of each filter, (M,); None where all are one number."""
+        if not (is_array(self.lam) and self.lam.ndim > 0):
+            return None
+        like = self._bound.like
+        return asarray_like(self.lam, like, real_dtype(like)) / self.level
+
+    @property
+    def filters(self) -> FilterSpectrum:
+        """Spectra of w_m d_m."""
+        bank, weights = self._bound.filters, self.weights
+        return bank if weights is None else bank._replace(values=bank.values * per_item(weights, bank.values.ndim))
+
+    def value(self, codes: Array) -> Array:
+        """g(x) of each item, (batch,), in float64."""
+        return self.amount(self.apply(self._bound.embed(codes)))
+
+    def apply(self, rows: Array) -> Array:
+        """K x: differences of the weighted codes (rows, maps, *grid), or of their synthesis."""
+        if not self.of_image:
+            return self.difference(self._weighted(rows))
+        spectrum = kernels.for_array(rows).synthesize(rows, self.filters)
+        return self.difference(fft.inverse(spectrum, self._bound.grid, self._bound.real))
+
+    def adjoint(self, q: Array) -> Array:
+        """Kᴴ q on the grid, (rows, maps, *grid)."""
+        back = self.divergence(q)
+        if not self.of_image:
+            return self._weighted(back)
+        return kernels.for_array(back).analyze(fft.forward(back, self._bound.grid), self.filters)
+
+    def difference(self, x: Array) -> Array:
+        """x[n] − x[n − 1] along each spatial axis, around the grid: (rows, axes, maps or channels, *grid)."""
+        xp = namespace(x)
+        return xp.stack([x - xp.roll(x, 1, axis=axis) for axis in range(2, x.ndim)], axis=1)
+
+    def divergence(self, q: Array) -> Array:
+        """Adjoint of `difference`."""
+        xp, parts = namespace(q), [q[:, k, ...] for k in range(q.shape[1])]
+        return sum(part - xp.roll(part, -1, axis=2 + k) for k, part in enumerate(parts))
+
+    @property
+    def symbol(self) -> Array:
+        """|∇|² at each frequency, Σ_i 4 sin²(π k_i / n_i)."""
+        synthesis, xp = self._bound, namespace(self._bound.like)
+        shape = fft.frequency_shape(synthesis.grid, synthesis.real)
+        total: Any = 0.0
+        for axis, (n, count) in enumerate(zip(synthesis.grid, shape, strict=True)):
+            index = xp.arange(count, dtype=real_dtype(synthesis.like), device=synthesis.like.device)
+            part = 4 * xp.sin(math.pi / n * index) ** 2
+            total = total + xp.reshape(part, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1))
+        return total
+
+    def shrink(self, v: Array, scale: Array) -> Array:
+        """Proximal map of scale · h at differences v, for a scale a row."""
+        xp, inside = namespace(v), self._inside
+        size, radius = self._size(v), per_item(scale, v.ndim) * self.level
+        share = xp.where(size > radius, 1 - radius / xp.where(size > 0, size, xp.ones_like(size)), xp.zeros_like(size))
+        return share * v if inside is None else xp.where(inside, share * v, v)
+
+    def feasible_dual(self, q: Array) -> Array:
+        """The point of the dual ball, |q| ≤ `level`, that q is up to rounding: 0 at differences that do not count."""
+        xp, inside = namespace(q), self._inside
+        size = self._size(q)
+        kept = q * (self.level / xp.where(size > self.level, size, xp.full_like(size, self.level)))
+        return kept if inside is None else xp.where(inside, kept, xp.zeros_like(kept))
+
+    def subgradient(self, v: Array) -> Array:
+        """λ v / |v|, and 0 where v is: a point of the dual ball."""
+        xp, size = namespace(v), self._size(v)
+        return self.feasible_dual(v * (self.level / xp.where(size > 0, size, xp.ones_like(size))))
+
+    def amount(self, v: Array) -> Array:
+        """h(v) of each item, in float64."""
+        xp, size = namespace(v), self._size(v)
+        rows = self.level * xp.sum(size, axis=tuple(range(1, size.ndim)), dtype=xp.float64)
+        if self.of_image:
+            return rows[:: self._bound.groups]
+        return xp.sum(xp.reshape(rows, (-1, self._bound.groups)), axis=1)
+
+    @property
+    def _bound(self) -> Synthesis:
+        if self.synthesis is None:
+            raise TypeError("TotalVariation has a value as part of a CSCProblem alone; use problem.objective")
+        return self.synthesis
+
+    @property
+    def _inside(self) -> Array | None:
+        """Which differences count, (1, axes, 1, *grid): those between pixels of the code or image box; None for all."""
+        synthesis = self._bound
+        if synthesis.boundary == "circular":
+            return None
+        corner, box = (0,) * len(synthesis.grid), synthesis.code_space
+        if self.of_image:
+            corner, box = synthesis.offset, synthesis.space
+        xp, ndim, device = namespace(synthesis.like), len(synthesis.grid), synthesis.like.device
+        ranges = []
+        for axis, n in enumerate(synthesis.grid):
+            index = xp.reshape(xp.arange(n, device=device), (1,) * axis + (-1,) + (1,) * (ndim - axis - 1))
+            last = corner[axis] + box[axis]
+            ranges.append([(index >= corner[axis] + own) & (index < last) for own in (0, 1)])
+        every = xp.ones(synthesis.grid, dtype=xp.bool, device=device)
+        masks = []
+        for own in range(ndim):
+            mask = every
+            for axis in range(ndim):
+                mask = mask & ranges[axis][1 if axis == own else 0]
+            masks.append(mask)
+        return xp.reshape(xp.stack(masks), (1, ndim, 1, *synthesis.grid))
+
+    def _weighted(self, rows: Array) -> Array:
+        weights = self.weights
+        return rows if weights is None else rows * per_item(weights, rows.ndim - 1)
+
+    def _size(self, v: Array) -> Array:
+        """|v| of each group, (rows, 1, maps or 1, *grid)."""
+        xp, inside = namespace(v), self._inside
+        squares = xp.abs(v) ** 2
+        if inside is not None:
+            squares = xp.where(inside, squares, xp.zeros_like(squares))
+        if self.of == "maps":
+            return xp.sqrt(xp.sum(squares, axis=1, keepdims=True))
+        total = xp.sum(squares, axis=(1, 2), keepdims=True)
+        groups = self._bound.groups
+        if self.of_image and groups > 1:
+            total = xp.sum(xp.reshape(total, (-1, groups, *total.shape[1:])), axis=1)
+            total = xp.repeat(total, groups, axis=0)
+        return xp.sqrt(total)
