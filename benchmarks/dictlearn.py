@@ -2,10 +2,10 @@
 
 python benchmarks/dictlearn.py [--json FILE] [--plot FILE] [--cases 0 1] [--steps N]
 
-The same pictures in the same order, λ, filters to begin with and number of steps. Pictures: scikit-image's bundled grey
-ones, high-passed (β = 5), crops; held out: `camera`'s and `coins`' crops. Each dictionary's held-out objective is ours, to a gap of
-1e-3. "excess" is how far above the optimum the codes were from which the last step was made. Memory is the peak RSS of a
-step in a fresh process, less what it was before, in arrays of all maps.
+The same pictures in the same order, λ, filters to begin with and number of steps. Pictures: crops of scikit-image's
+bundled grey ones, high-passed (β = 5); held out: crops of `camera` and `coins`. Each dictionary's held-out objective is
+ours, to a gap of 1e-3. "excess" is how far above the optimum the codes are that a step is made from. Memory is the
+peak RSS of steps in a fresh process, less what it was before, in arrays of all maps.
 """
 
 from __future__ import annotations

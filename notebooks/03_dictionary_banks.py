@@ -12,7 +12,8 @@
 #
 # Which filters? Those with which a set of pictures $y_k$ has the sparsest codes:
 #
-# $$\min_{\|d_m\| = 1} \; \sum_k \min_{x_k} \; \tfrac12 \Big\| \sum_m d_m * x_{mk} - y_k \Big\|^2 + \lambda \sum_m \| x_{mk} \|_1 .$$
+# $$\min_{\|d_m\| = 1} \; \sum_k \min_{x_k} \;
+# \tfrac12 \Big\| \sum_m d_m * x_{mk} - y_k \Big\|^2 + \lambda \sum_m \| x_{mk} \|_1 .$$
 #
 # The online learner codes one picture at a time, and keeps of its codes only their correlations with one another and
 # with the picture: all that a quadratic function of the filters needs, in a few small arrays.
@@ -56,7 +57,7 @@ for axis, epoch in zip(axes, (0, 1, 2, 6), strict=True):
 # %%
 _, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.plot(learner.history_["step"], learner.history_["objective"], ".-")
-axis.set(xlabel="step", ylabel="objective of the step's picture");
+axis.set(xlabel="step", ylabel="objective of the step's picture")
 
 # %% [markdown]
 # The same learner fits scikit-learn's pipelines and searches: `fit`, `partial_fit`, `transform`, `inverse_transform`,
@@ -72,5 +73,5 @@ print(f"error {np.linalg.norm(rebuilt - camera) / np.linalg.norm(camera):.1%} of
 # ## A small bank
 #
 # A bank is a folder of dictionaries, each in a file of its own with its provenance inside. A specification in YAML
-# names the data and a grid of options; `cscopt bank build SPEC.yaml -o BANK` runs what is missing, in parallel, and goes
-# on where it was killed.
+# names the data and a grid of options; `cscopt bank build SPEC.yaml -o BANK` runs what is missing, in parallel, and
+# goes on where it was killed.

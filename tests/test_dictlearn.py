@@ -27,13 +27,13 @@ from cscopt.dictlearn.revive import revive
 from cscopt.dictlearn.update import minimise
 
 CASES = {
-    "2-D": dict(space=(15, 12), support=(4, 3), channels=1, filter_channels=1),
-    "narrow": dict(space=(6, 5), support=(4, 4), channels=1, filter_channels=1),
-    "1-D": dict(space=(40,), support=(5,), channels=1, filter_channels=1),
-    "3-D": dict(space=(6, 7, 8), support=(2, 3, 3), channels=1, filter_channels=1),
-    "colour": dict(space=(12, 11), support=(3, 4), channels=3, filter_channels=3),
-    "each channel": dict(space=(12, 11), support=(3, 4), channels=3, filter_channels=1),
-    "complex": dict(space=(12, 11), support=(3, 4), channels=1, filter_channels=1, dtype=np.complex128),
+    "2-D": {"space": (15, 12), "support": (4, 3), "channels": 1, "filter_channels": 1},
+    "narrow": {"space": (6, 5), "support": (4, 4), "channels": 1, "filter_channels": 1},
+    "1-D": {"space": (40,), "support": (5,), "channels": 1, "filter_channels": 1},
+    "3-D": {"space": (6, 7, 8), "support": (2, 3, 3), "channels": 1, "filter_channels": 1},
+    "colour": {"space": (12, 11), "support": (3, 4), "channels": 3, "filter_channels": 3},
+    "each channel": {"space": (12, 11), "support": (3, 4), "channels": 3, "filter_channels": 1},
+    "complex": {"space": (12, 11), "support": (3, 4), "channels": 1, "filter_channels": 1, "dtype": np.complex128},
 }
 
 
@@ -97,7 +97,9 @@ LIMITS = {
     "zero mean": Constraint(zero_mean=True),
     "non-negative": Constraint(nonnegative=True),
     "window": Constraint("ball", window=np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]], bool)),
-    "window, zero mean": Constraint(zero_mean=True, window=np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]], bool)),
+    "window, zero mean": Constraint(
+        zero_mean=True, window=np.array([[0, 1, 1], [1, 1, 1], [1, 1, 0], [0, 1, 0]], bool)
+    ),
     "separable": Constraint("ball", separable=True),
     "separable, zero mean": Constraint(zero_mean=True, separable=True),
 }
@@ -128,10 +130,10 @@ def test_a_projection_is_the_nearest_point_of_the_set(name, rng):
 @pytest.mark.parametrize(
     "options",
     [
-        dict(zero_mean=True, nonnegative=True),
-        dict(separable=True, nonnegative=True),
-        dict(window=np.zeros((2, 2), bool)),
-        dict(norm="cube"),
+        {"zero_mean": True, "nonnegative": True},
+        {"separable": True, "nonnegative": True},
+        {"window": np.zeros((2, 2), bool)},
+        {"norm": "cube"},
     ],
 )
 def test_constraints_that_cannot_be_are_refused(options):
@@ -218,8 +220,8 @@ sys.path.insert(0, {tests!r})
 import test_dictlearn as t
 images = t.pictures(4)
 stop = int(sys.argv[2])
-learned = learn(images, t.ENGINES[sys.argv[1]], t.start_for(images), max_epochs=3, validation=t.pictures(1, name="coins"),
-                checkpoint=sys.argv[3], callback=lambda state: state.step == stop)
+learned = learn(images, t.ENGINES[sys.argv[1]], t.start_for(images), max_epochs=3, checkpoint=sys.argv[3],
+                validation=t.pictures(1, name="coins"), callback=lambda state: state.step == stop)
 np.save(sys.argv[4], learned.state.filters)
 """
 
@@ -246,7 +248,7 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     images, path = pictures(2, 24), tmp_path / "state.safetensors"
     start = start_for(images, 4)
     learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path)
-    for other in (dict(engine=Online(lam=0.06)), dict(engine=Online(lam=0.05), random_state=1)):
+    for other in ({"engine": Online(lam=0.06)}, {"engine": Online(lam=0.05), "random_state": 1}):
         with pytest.raises(ValueError, match="another task"):
             learn(images, initial=start, max_epochs=1, checkpoint=path, **other)
     path.write_bytes(path.read_bytes()[:100])
@@ -287,16 +289,16 @@ def test_the_stopping_rule_ends_learning():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(images=[]), "images must not be empty"),
-        (dict(images=[np.zeros((1, 5, 20), np.float32)]), r"images\[0\] must not be smaller"),
-        (dict(images=[np.full((1, 20, 20), np.nan, np.float32)]), r"images\[0\] must be finite"),
-        (dict(images=[np.zeros((20, 20), np.float32)]), r"images\[0\] must be \(channel"),
-        (dict(images=["camera"]), r"images\[0\] must be an array"),
-        (dict(masks=[np.ones((1, 20, 20))]), "update='gradient'"),
-        (dict(masks=[]), "masks must be as many"),
-        (dict(engine="online"), "engine must be"),
-        (dict(initial=np.zeros((4, 1, 6, 6))), "must not be zero"),
-        (dict(max_epochs=0), "max_epochs"),
+        ({"images": []}, "images must not be empty"),
+        ({"images": [np.zeros((1, 5, 20), np.float32)]}, r"images\[0\] must not be smaller"),
+        ({"images": [np.full((1, 20, 20), np.nan, np.float32)]}, r"images\[0\] must be finite"),
+        ({"images": [np.zeros((20, 20), np.float32)]}, r"images\[0\] must be \(channel"),
+        ({"images": ["camera"]}, r"images\[0\] must be an array"),
+        ({"masks": [np.ones((1, 20, 20))]}, "update='gradient'"),
+        ({"masks": []}, "masks must be as many"),
+        ({"engine": "online"}, "engine must be"),
+        ({"initial": np.zeros((4, 1, 6, 6))}, "must not be zero"),
+        ({"max_epochs": 0}, "max_epochs"),
     ],
 )
 def test_bad_input_gets_a_sentence(change, message, rng):
@@ -324,7 +326,11 @@ def test_learning_runs_in_torch_with_the_same_answer():
     torch = pytest.importorskip("torch")
     images = pictures(2, 32)
     start = start_for(images)
-    for engine in (Online(lam=0.05, tol=1e-4), Batch(lam=0.05, tol=1e-4), Online(lam=0.05, tol=1e-4, update="gradient")):
+    for engine in (
+        Online(lam=0.05, tol=1e-4),
+        Batch(lam=0.05, tol=1e-4),
+        Online(lam=0.05, tol=1e-4, update="gradient"),
+    ):
         numpy = learn(images, engine, start, max_epochs=2)
         other = learn([torch.from_numpy(image.copy()) for image in images], engine, start, max_epochs=2)
         np.testing.assert_allclose(other.dictionary.filters, numpy.dictionary.filters, atol=2e-2)

@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 import pytest
 
-import cscopt
 from cscopt import ADMM, L1, ConvDictionary, CSCProblem, GroupL1, datasets, lowpass, solve
 
 pytest.importorskip("sporco")

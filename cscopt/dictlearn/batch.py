@@ -69,13 +69,13 @@ class Batch(Engine):
         moved, _ = minimise(total, state.filters, self.constraint, self.updates)
         memory: dict[str, Any] = {}
         for sample, solution in zip(samples, found, strict=True):
-            memory |= _kept(sample.index, solution.sparse_codes)
+            memory |= _kept(sample.number, solution.sparse_codes)
         return Step(moved, memory, *measured(found))
 
     def _coded(self, state: LearnState, sample: Sample) -> Solution:
         """Codes of an image, none worse than those it had."""
         problem = self.problem(sample.image, state.filters, sample.mask)
-        before = _recalled(state.memory, sample.index)
+        before = _recalled(state.memory, sample.number)
         found = self.code(problem, before)
         if before is not None and found.objective > found.history["objective"][0]:
             found = solve(problem, found.solver, max_iter=0, x0=before)

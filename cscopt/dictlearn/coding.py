@@ -53,7 +53,11 @@ class Coder:
         placed = asarray_like(np.asarray(filters), image, real_dtype(image))
         weights = None if mask is None else mask[None, ...]
         return CSCProblem(
-            image[None, ...], ConvDictionary(placed), L1(self.lam, self.nonnegative), mask=weights, boundary=self.boundary
+            image[None, ...],
+            ConvDictionary(placed),
+            L1(self.lam, self.nonnegative),
+            mask=weights,
+            boundary=self.boundary,
         )
 
     def code(self, problem: CSCProblem, start: Any = None) -> Solution:

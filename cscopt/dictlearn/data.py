@@ -31,7 +31,7 @@ def samples_of(
         raise ValueError(f"{name} must not be empty")
     if masks is not None and len(masks) != len(images):
         raise ValueError(f"masks must be as many as the images, {len(images)}; got {len(masks)}")
-    found = []
+    found: list[Sample] = []
     for k, image in enumerate(images):
         checked = _checked(image, f"{name}[{k}]", dictionary)
         first = found[0].image if found else checked
@@ -121,7 +121,7 @@ def initial_filters(
         return limits.project(random.standard_normal((n_filters, channels, *support)))
     found, squares = [], []
     for _ in range(8 * n_filters):
-        image = images[random.integers(len(images))]
+        image = images[int(random.integers(len(images)))]
         corner = [int(random.integers(n - k + 1)) for n, k in zip(image.shape[1:], support, strict=True)]
         first = int(random.integers(image.shape[0])) if single_channel else 0
         box = image[(slice(first, first + channels), *(slice(c, c + k) for c, k in zip(corner, support, strict=True)))]

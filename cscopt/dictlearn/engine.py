@@ -18,7 +18,7 @@ from cscopt.solvers import Solution
 class Sample(NamedTuple):
     r"""An image (channel, \*space), its number among all, and its weights W."""
 
-    index: int
+    number: int
     image: Array
     mask: Array | None
 

@@ -14,7 +14,6 @@ from cscopt.backend import Array, is_array, namespace
 from cscopt.codes import SparseCodes
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.batch import Batch
-from cscopt.dictlearn.coding import Coder
 from cscopt.dictlearn.constraint import Constraint
 from cscopt.dictlearn.data import initial_filters
 from cscopt.dictlearn.engine import Engine
@@ -25,7 +24,7 @@ from cscopt.dictlearn.sporco import Sporco
 ENGINES: dict[str, type[Engine]] = {engine.name: engine for engine in (Online, Batch, Sporco)}
 
 
-class ConvDictionaryLearning(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     r"""Convolutional dictionary learning with scikit-learn's interface.
 
     minimise over d in the set and x_k:  Σ_k ½‖y_k − Σ_m d_m * x_mk‖² + λ Σ_m ‖x_mk‖₁
@@ -39,8 +38,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):  # type: ignore[m
     lam : float, default 0.1
         λ in the units of the images.
     engine : {"online", "batch", "sporco"} or Engine, default "online"
-        How to learn. An engine such as ``Online(...)`` brings its own λ and constraint, and then `lam`, `batch_size` and
-        `zero_mean` are not used.
+        How to learn. An engine such as ``Online(...)`` brings its own λ and constraint, and then `lam`, `batch_size`
+        and `zero_mean` are not used.
     max_epochs : int, default 10
         Passes over the images.
     batch_size : int, default 1
@@ -75,7 +74,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):  # type: ignore[m
 
     Notes
     -----
-    `fit` takes a stack (n, \*space), with a channel axis where `channel_axis` names it, or a list of images of any sizes.
+    `fit` takes a stack (n, \*space), with a channel axis where `channel_axis` names it, or a list of images of any
+    sizes.
     """
 
     def __init__(

@@ -72,7 +72,8 @@ def learn(
     Parameters
     ----------
     images : sequence of array, (channel, \*space)
-        Of any sizes, of one library and dtype; usually high-passed (`cscopt.lowpass.split`). Values are used as they are.
+        Of any sizes, of one library and dtype; usually high-passed (`cscopt.lowpass.split`). Values are used as they
+        are.
     engine : Online, Batch or Sporco
         How to learn, with its options.
     initial : ConvDictionary or array (M, C, \*support)
@@ -86,8 +87,8 @@ def learn(
     validation : sequence of array, optional
         Images held out: their mean objective is recorded after every epoch.
     stop_below : float, default 0
-        Stop when an epoch lowers the mean objective (of the validation images, where there are some) by less than this
-        share.
+        Stop when an epoch lowers the mean objective (of the validation images, where there are some) by less than
+        this share.
     revive_below : float, default 1e-3
         After an epoch, but the last, replace atoms used less than this share of the mean by what the atoms explain worst.
     state : LearnState, optional
@@ -97,8 +98,8 @@ def learn(
     progress : bool, default False
         Show a progress bar.
     checkpoint : path, optional
-        File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from it,
-        to the same filters, on one thread bit for bit, as if it had never stopped.
+        File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from
+        it, to the same filters, on one thread bit for bit, as if it had never stopped.
     checkpoint_seconds : float, default 60
 
     Raises

@@ -36,7 +36,8 @@ class Moments:
 
     Notes
     -----
-    Moreau and Gramfort 2020 (DiCoDiLe), section 4: φ and ψ there. As surrogate of an online learner: Mairal et al. 2010.
+    Moreau and Gramfort 2020 (DiCoDiLe), section 4: φ and ψ there. As surrogate of an online learner: Mairal et al.
+    2010.
     """
 
     codes: Any
@@ -107,8 +108,11 @@ def moments(problem: CSCProblem, solution: Solution) -> Moments:
     energy = float(namespace(problem.datafit.energy).sum(problem.datafit.energy))
     if is_numpy(problem.signal) and solution.solver.sparse:
         codes = solution.sparse_codes
-        near = len(codes) * codes.density * problem.synthesis.n_filters * np.prod(
-            [2.0 * k - 1 for k in problem.dictionary.support]
+        near = (
+            len(codes)
+            * codes.density
+            * problem.synthesis.n_filters
+            * np.prod([2.0 * k - 1 for k in problem.dictionary.support])
         )  # pairs of non-zeros within reach of each other
         if _PAIR * near < _PIXEL * problem.synthesis.n_filters * np.prod([float(n) for n in codes.shape]):
             return _sparse(problem, solution, energy)
@@ -141,9 +145,10 @@ def _dense(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
 
     def cut(product: Any, least: tuple[int, ...]) -> Any:
         image = xp.sum(fft.inverse(product, synthesis.grid, synthesis.real), axis=0)
-        index = [np.arange(low, k) % n for low, k, n in zip(least, support, synthesis.grid, strict=True)]
+        index: list[Any] = [np.arange(low, k) % n for low, k, n in zip(least, support, synthesis.grid, strict=True)]
         values = to_numpy(xp.real(image) if is_complex(image) else image).astype(np.float64)
-        return values[(slice(None), *np.ix_(*index))]
+        whole: tuple[Any, ...] = (slice(None), *np.ix_(*index))
+        return values[whole]
 
     none, back = (0,) * len(support), tuple(1 - k for k in support)
     codes, data = [], []

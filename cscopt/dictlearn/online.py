@@ -33,8 +33,8 @@ class Online(Engine):
     update : {"surrogate", "gradient"}, default "surrogate"
         - surrogate: d minimises the mean of all quadratics ½‖y − D x‖² seen so far, at the codes they had then, older
           ones forgotten. It has no step size. Without masks, on a circular or zero boundary.
-        - gradient: d ← P(d − a/(b + t) · g), g the mean over the images of the gradient, at step t. Each image's gradient
-          is a sum over its pixels, so that pictures of mixed size weigh by their pixels.
+        - gradient: d ← P(d − a/(b + t) · g), g the mean over the images of the gradient, at step t. Each image's
+          gradient is a sum over its pixels, so that pictures of mixed size weigh by their pixels.
     step_size : (float, float), default (10, 20)
         (a, b) of the gradient's step, in the units of 1/‖x_m‖².
     forgetting : float, default 5
@@ -45,8 +45,8 @@ class Online(Engine):
     Notes
     -----
     Liu, Garcia-Cardona, Wohlberg and Yin 2018 (First- and second-order methods for online convolutional dictionary
-    learning), algorithms 1 and 2, the surrogate's quadratic kept in the spatial domain (Moreau and Gramfort 2020), where
-    its size does not depend on the images'; Mairal, Bach, Ponce and Sapiro 2010.
+    learning), algorithms 1 and 2, the surrogate's quadratic kept in the spatial domain (Moreau and Gramfort 2020),
+    where its size does not depend on the images'; Mairal, Bach, Ponce and Sapiro 2010.
     """
 
     batch_size: int = 1
