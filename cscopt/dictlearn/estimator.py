@@ -206,6 +206,10 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         images = list(X)
         if not images:
             raise ValueError("X must hold at least one image")
+        for k, image in enumerate(images):
+            if not is_array(image):
+                raise TypeError(f"X must hold arrays; image {k} is of type {type(image).__name__}")
+            checks.finite(image, f"image {k}")
         if self.channel_axis is None:
             return [image[None, ...] for image in images]
         return [namespace(image).moveaxis(image, self.channel_axis, 0) for image in images]

@@ -90,7 +90,8 @@ def learn(
         Stop when an epoch lowers the mean objective (of the validation images, where there are some) by less than
         this share.
     revive_below : float, default 1e-3
-        After an epoch, but the last, replace atoms used less than this share of the mean by what the atoms explain worst.
+        After an epoch, but the last, replace atoms used less than this share of the mean by what the atoms explain
+        worst.
     state : LearnState, optional
         Go on from there, in place of `initial`.
     callback : callable, optional
