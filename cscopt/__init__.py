@@ -6,7 +6,7 @@ from cscopt.codes import SparseCodes
 from cscopt.datafit import L1Fit, L2Fit, PoissonFit
 from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
-from cscopt.penalties import L0, L1, ElasticNet, GroupL1, L1MinusL2, Penalty
+from cscopt.penalties import L0, L1, ElasticNet, GradientL1, GroupL1, L1MinusL2, Penalty
 from cscopt.problem import CSCProblem
 from cscopt.solvers import ADMM, FISTA, ISTA, Solution, WorkingSet, debias, l1_ball, minimise_l1, path, solve
 from cscopt.synthesis import Synthesis
@@ -34,6 +34,7 @@ __all__ = [
     "ConvDictionary",
     "ElasticNet",
     "FunctionOperator",
+    "GradientL1",
     "GroupL1",
     "L1Fit",
     "L1MinusL2",

@@ -44,14 +44,14 @@ def split(image: Array, beta: float = 5.0, padding: int = 16) -> tuple[Array, Ar
         raise ValueError(f"padding must not exceed the image; got {padding} for an image of {space}")
     extended = _extend(image, padding)
     grid = tuple(extended.shape[2:])
-    response = 1 / (1 + beta * _laplacian(image, grid))
+    response = 1 / (1 + beta * laplacian(image, grid))
     low = fft.inverse(fft.forward(extended, grid) * response, grid, not is_complex(image))
     inside = (slice(None), slice(None), *(slice(padding, padding + n) for n in space))
     low = low[inside]
     return low, image - low
 
 
-def _laplacian(image: Array, grid: tuple[int, ...]) -> Array:
+def laplacian(image: Array, grid: tuple[int, ...]) -> Array:
     """Eigenvalues Σ_a |1 − e^{−iω_a}|² = Σ_a 4 sin²(ω_a/2) of ∇ᴴ∇ on the (half) spectrum."""
     xp, dtype = namespace(image), real_dtype(image)
     shape = fft.frequency_shape(grid, not is_complex(image))

@@ -36,7 +36,8 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
     Raises
     ------
     TypeError, ValueError
-        If the problem has a forward operator, another fit than least squares, or lives on other arrays.
+        If the problem has a forward operator, another fit than least squares, another penalty than L1, or lives on
+        other arrays.
     """
     from scipy.sparse.linalg import LinearOperator, cg
 
@@ -45,6 +46,10 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
         raise ValueError("debias serves problems on NumPy arrays without forward=")
     if not problem.datafit.quadratic:
         raise ValueError(f"debias serves least squares alone; the fit of the solution is {problem.fit.name!r}")
+    if not problem.fused:
+        raise ValueError(
+            f"debias serves the L1 penalty alone; that of the solution is {type(problem.penalty).__name__}"
+        )
     checks.positive_number(tol, "tol")
     found = []
     for k, active in enumerate(active_sets(problem, solution.sparse_codes)):
