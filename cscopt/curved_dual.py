@@ -20,7 +20,7 @@ def curved_dual(problem: CSCProblem, codes: Array, point: Array) -> Array:
     point : array
         W(y − A D x) as the data term keeps it, or the q of another fit.
     """
-    fit, penalty = problem.datafit, problem.penalty
+    fit, penalty = problem.datafit, problem.levels.penalty
     point, scale = _admissible(problem, point)
     correlations = problem.correlations(fit.ascent(point))
     scale = namespace(scale).minimum(scale, penalty.limit(correlations))

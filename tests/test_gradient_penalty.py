@@ -70,6 +70,25 @@ def test_value_and_gradient_are_of_the_formula(space, rng, dims):
     np.testing.assert_allclose((other.conj() * pull).sum(), (again.conj() * x).sum(), rtol=1e-4)  # Q = Qᴴ
 
 
+@pytest.mark.parametrize("kind", [float, complex])
+def test_the_conjugate_bounds_and_is_met(rng, kind):
+    """Fenchel–Young for any x and any choice of b; equality at the x that maximises ⟨c, x⟩ − g(x), with its own b."""
+    shape = (1, 3, 6, 5)
+    penalty = GradientL1(rng.uniform(0.2, 0.6, shape[1:]), 0.7, np.array([0.5, 2.0, 1.0]))
+    c = (double(rng, *shape) + 1.5).astype(kind)
+    c = c + 1j * double(rng, *shape) if kind is complex else c
+    c = 0.8 * penalty.limit(c)[0] * c
+    x = np.zeros_like(c)
+    for count in range(3000):
+        x = penalty.prox(x - 0.08 * (penalty.pull(x) - c), 0.08)
+        if count % 150 == 0:
+            below = float((c.conj() * x).real.sum() - penalty.value(x)[0])
+            for start in (np.zeros_like(c), x, double(rng, *shape).astype(kind)):
+                assert float(penalty.conjugate(c, penalty.pull(start))[0]) >= below - 1e-12
+    below = float((c.conj() * x).real.sum() - penalty.value(x)[0])
+    assert float(penalty.conjugate(c, penalty.pull(x))[0]) == pytest.approx(below, rel=1e-9)
+
+
 def known(rng, fit, free):
     """A problem whose optimum is made: r = Q x + b for an impulse, and a Λ that |d ⋆ r| just meets for another filter.
 
@@ -169,11 +188,11 @@ def test_every_kind_of_data(rng, name):
     elif name == "blur":
         check(CSCProblem(signal, bank, penalty, forward=Blur((1, 7, 6), np.full((2, 2), 0.25))), both)
     elif name == "operator":  # of unknown norm
-        scale = rng.random((1, 7, 6))
+        scale = 0.5 + 0.5 * rng.random((1, 7, 6))
         forward = FunctionOperator(lambda x: x * scale, lambda y: y * scale, (1, 7, 6), (1, 7, 6))
-        answer = check(CSCProblem(signal * scale, bank, penalty, forward=forward), ("fista", "ista"), 1e-2)
+        answer = check(CSCProblem(signal * scale, bank, penalty, forward=forward), ("fista", "ista"), 1e-3)
         masked = solve(CSCProblem(signal, bank, penalty, mask=scale[0]), "admm", tol=1e-5, max_iter=5000)
-        assert answer.objective == pytest.approx(masked.objective, rel=1e-2)
+        assert answer.objective == pytest.approx(masked.objective, rel=1e-3)
     elif name == "mixed channels":
         forward = ChannelMix((3, 7, 6), np.array([[0.3, 0.6, 0.1]]))
         colour = GradientL1(np.append(LAM, [0, 0]), 0.7, np.append(WEIGHTS, [2, 2]))

@@ -43,7 +43,7 @@ def curved_certificate(problem: CSCProblem, y: Array, z: Array, split: Split | N
     synthesis, fit = problem.synthesis, problem.datafit
     value = problem.items_sum(problem.kernels.weighted_l1(y, problem.levels))
     x, _, _ = _solve(problem, z, split, rho)
-    point = fit.residual(_summed(problem, x)) if fit.quadratic else dual_point(problem, split)
+    point = fit.residual(_summed(problem, x)) if split is None or fit.quadratic else dual_point(problem, split)
     codes = synthesis.crop(fft.inverse(x, synthesis.grid, synthesis.real))
     return compare(fit.value(problem.system.synthesize(y)) + value, curved_dual(problem, codes, point))
 
