@@ -8,7 +8,7 @@ from cscopt.codes import SparseCodes
 from cscopt.datafit import L1Fit, L2Fit, PoissonFit
 from cscopt.dictionary import ConvDictionary
 from cscopt.linop import FunctionOperator, LinearOperator, dot_test, from_scipy
-from cscopt.penalties import L0, L1, ElasticNet, GroupL1, L1MinusL2, Penalty, Sum, TotalVariation
+from cscopt.penalties import L0, L1, ElasticNet, GradientL1, GroupL1, L1MinusL2, Penalty, Sum, TotalVariation
 from cscopt.problem import CSCProblem
 from cscopt.solvers import (
     ADMM,
@@ -49,6 +49,7 @@ __all__ = [
     "ConvDictionaryLearning",
     "ElasticNet",
     "FunctionOperator",
+    "GradientL1",
     "GroupL1",
     "L1Fit",
     "L1MinusL2",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cscopt.backend import Array, namespace, per_item
+from cscopt.curved_dual import curved_dual
 from cscopt.penalties import TotalVariation
 from cscopt.penalties.base import best_scale, scaled_dual
 from cscopt.problem import CSCProblem
@@ -57,7 +58,7 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
     r"""Objective and relative duality gap of any codes (batch, maps, \*code space), from scratch.
 
     r = W(y − A D x) is the residual, θ = s r the dual point (see `dual_value`), and the gap is
-    P(x) − (½‖Wy‖² − ½‖Wy − θ‖²), relative to P(x).
+    P(x) − (½‖Wy‖² − ½‖Wy − θ‖²), relative to P(x). Where g has a quadratic part, see `cscopt.curved_dual`.
 
     For other fits f the dual point is p = −s ∇f(A D x), and the gap is P(x) + f*(−p). Where `L1Fit` has a corner or
     `PoissonFit` its constraint, that is only one of many subgradients: the gap is true but may be far too large, and
@@ -82,7 +83,12 @@ def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
         nothing = namespace(objective).full_like(objective, float("-inf"))
         return Certificate(objective, nothing, kkt_residual(problem, codes))
     value = problem.items_sum(problem.kernels.weighted_l1(rows, problem.levels))
-    return certify_spectrum(problem, problem.system.synthesize(rows), value)
+    spectrum = problem.system.synthesize(rows)
+    if problem.penalty.curved:
+        fit = problem.datafit
+        point = fit.residual(spectrum) if fit.quadratic else fit.descent(spectrum)
+        return compare(fit.value(spectrum) + value, curved_dual(problem, problem.synthesis.crop(rows), point))
+    return certify_spectrum(problem, spectrum, value)
 
 
 def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Certificate:
@@ -178,6 +184,8 @@ def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
         raise TypeError(f"kkt_residual serves least squares alone; the fit is {problem.fit.name!r}")
     xp = namespace(codes)
     gradient = problem.gradient(codes)
+    if problem.penalty.curved:
+        gradient = gradient + problem.penalty.pull(codes)
     if problem.penalty.convex or problem.lipschitz is None:
         step = codes - problem.penalty.prox(codes - gradient)
     else:

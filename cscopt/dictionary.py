@@ -127,7 +127,10 @@ class ConvDictionary:
         return cls(xp.reshape(pairs, (-1, colours.shape[0], *base.support)))
 
     def with_impulse(self) -> ConvDictionary:
-        """The dictionary and one more filter for each channel, 1 at its origin: its map is an image itself."""
+        """The dictionary and one more filter for each channel, 1 at its origin: its map is an image itself.
+
+        With `GradientL1` the impulse may have λ = 0, and its map then takes the smooth part of the image.
+        """
         xp = namespace(self.filters)
         eye = xp.eye(self.channels, dtype=self.dtype, device=device(self.filters))
         impulses = xp.reshape(eye, (self.channels, self.channels) + (1,) * len(self.support))

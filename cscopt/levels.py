@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from cscopt.backend import Array, device, is_complex, namespace, per_item, real_dtype
+import numpy as np
+
+from cscopt.backend import Array, asarray_like, device, is_complex, namespace, per_item, real_dtype, to_numpy
 from cscopt.kernels import Levels, Regularizer
-from cscopt.penalties import L1, ElasticNet, GroupL1, Penalty
+from cscopt.lowpass import laplacian
+from cscopt.penalties import L1, ElasticNet, GradientL1, GroupL1, Penalty
 from cscopt.synthesis import Synthesis, pad
 
 
@@ -36,10 +40,41 @@ class OnGrid:
         values = self.penalty.value(self.synthesis.crop(x))
         return namespace(values).repeat(values / groups, groups)
 
+    def pull(self, x: Array) -> Array | None:
+        """Gradient of the quadratic part of g, if there is one."""
+        if not self.penalty.curved:
+            return None
+        return self.synthesis.embed(self.penalty.pull(self.synthesis.crop(x)))
+
     def violation(self, ascent: Array) -> Array:
         """Infinity: sweeps find no lower bound; `Penalty.dual` does."""
         xp = namespace(ascent)
         return xp.full((ascent.shape[0],), float("inf"), dtype=xp.float64, device=device(ascent))
+
+
+@dataclass(frozen=True)
+class Curved(OnGrid):
+    """A penalty with a quadratic part ½⟨x, Q x⟩, Q diagonal in the frequency domain.
+
+    Attributes
+    ----------
+    bend : array, (rows, maps)
+        Q̂ of each row and map is this times the eigenvalues of the Laplacian.
+    peak : array, (batch,)
+        ‖Q‖ of each item.
+    free : array, (batch, channels, channels), or None
+        Orthogonal projection on the channels' means that some map without λ can make; None if there is no such map.
+    """
+
+    bend: Array
+    peak: Array
+    free: Array | None
+
+    def eigenvalues(self) -> Array:
+        """Q̂, (rows, maps, *frequencies)."""
+        grid = self.synthesis.grid
+        bend = namespace(self.bend).reshape(self.bend, (*self.bend.shape, *(1 for _ in grid)))
+        return bend * laplacian(self.synthesis.like, grid)
 
 
 def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Regularizer:
@@ -52,7 +87,9 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)
-    penalty.resolve((batch, *synthesis.codes_shape), like)
+    lam = penalty.resolve((batch, *synthesis.codes_shape), like)
+    if isinstance(penalty, GradientL1):
+        return _curved(penalty, synthesis, batch, like, lam)
     return OnGrid(penalty, synthesis)
 
 
@@ -85,6 +122,47 @@ def _levels(penalty: L1, synthesis: Synthesis, batch: int, like: Array) -> Level
         if part is not None and not bool(xp.all((part > 0) & xp.isfinite(part))):
             raise ValueError(f"lam must be positive and finite in {like.dtype}, the signal's precision")
     return Levels(level, weight, penalty.nonnegative)
+
+
+def _curved(penalty: GradientL1, synthesis: Synthesis, batch: int, like: Array, lam: Array) -> Curved:
+    """Refuse a map that has neither λ nor μ w somewhere."""
+    if synthesis.boundary != "circular":
+        raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
+    xp, maps, ndim = namespace(like), synthesis.codes_shape[0], 2 + len(synthesis.grid)
+    positive = to_numpy(lam > 0)
+    positive = positive.reshape((1,) * (ndim - positive.ndim) + positive.shape)
+    bend = penalty.curvature(xp.zeros((1, maps, *(1 for _ in synthesis.grid)), dtype=like.dtype, device=device(like)))
+    alone = np.flatnonzero((to_numpy(bend).reshape(-1) == 0) & ~positive.all(axis=(0, *range(2, ndim))))
+    if len(alone):
+        raise ValueError(
+            f"lam must be positive where weights is 0; map {alone[0]} has neither, and would explain everything"
+        )
+    rows = xp.reshape(bend, (synthesis.groups, synthesis.n_filters))
+    peak = xp.max(bend) * xp.max(laplacian(like, synthesis.grid))
+    penalised = np.broadcast_to(positive.any(axis=tuple(range(2, ndim))), (batch, maps))
+    free = _free_means(synthesis, ~penalised)
+    return Curved(
+        penalty,
+        synthesis,
+        bend=xp.tile(rows, (batch, 1)),
+        peak=xp.broadcast_to(peak, (batch,)),
+        free=None if free is None else asarray_like(free, like, real_dtype(like)),
+    )
+
+
+def _free_means(synthesis: Synthesis, unpenalised: Any) -> Any:
+    """`Curved.free`, from which maps (batch, maps) have no λ anywhere."""
+    if not unpenalised.any():
+        return None
+    values = synthesis.filters.values
+    size = to_numpy(namespace(values).max(namespace(values).abs(values), axis=tuple(range(2, values.ndim))))
+    means = to_numpy(values[(slice(None), slice(None), *(0 for _ in synthesis.grid))]).real.astype(np.float64)
+    means[np.abs(means) <= 1e-6 * size] = 0  # a filter without a mean, but for rounding
+    if synthesis.groups > 1:  # maps are channel-major, and each makes its own channel
+        means = np.kron(np.eye(synthesis.groups), means)
+    span = np.where(unpenalised[:, :, None], means, 0)
+    square = np.swapaxes(span, 1, 2) @ span
+    return np.linalg.pinv(square, rcond=1e-9, hermitian=True) @ square
 
 
 def _walled(weight: Array, grid: tuple[int, ...]) -> Array:

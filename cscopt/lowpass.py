@@ -46,13 +46,13 @@ def split(image: Array, beta: float = 5.0, padding: int = 16) -> tuple[Array, Ar
     mirror = Mirror(space, (padding,) * len(space), (padding,) * len(space))
     extended = mirror.extend(image)
     grid = tuple(extended.shape[2:])
-    response = 1 / (1 + beta * _laplacian(image, grid))
+    response = 1 / (1 + beta * laplacian(image, grid))
     low = fft.inverse(fft.forward(extended, grid) * response, grid, not is_complex(image))
     low = mirror.restrict(low)
     return low, image - low
 
 
-def _laplacian(image: Array, grid: tuple[int, ...]) -> Array:
+def laplacian(image: Array, grid: tuple[int, ...]) -> Array:
     """Eigenvalues Σ_a |1 − e^{−iω_a}|² = Σ_a 4 sin²(ω_a/2) of ∇ᴴ∇ on the (half) spectrum."""
     xp, dtype = namespace(image), real_dtype(image)
     shape = fft.frequency_shape(grid, not is_complex(image))

@@ -16,7 +16,7 @@ from cscopt.dictionary import ConvDictionary
 from cscopt.kernels import Levels
 from cscopt.levels import regularizer
 from cscopt.linop import LinearOperator, dot_test
-from cscopt.penalties import L1, ElasticNet, Penalty
+from cscopt.penalties import L1, ElasticNet, GradientL1, Penalty
 from cscopt.synthesis import Synthesis
 
 
@@ -167,23 +167,33 @@ class CSCProblem:
         Raises
         ------
         TypeError
-            If the penalty is not one of `L1` and `ElasticNet`.
+            If the penalty is not one of `L1`, `ElasticNet` and `GradientL1`.
+        ValueError
+            If λ is 0 somewhere.
         """
-        if not isinstance(self.penalty, L1 | ElasticNet):
-            raise TypeError(f"lambda_max is of L1 and ElasticNet; the penalty is {type(self.penalty).__name__}")
+        if not isinstance(self.penalty, L1 | ElasticNet | GradientL1):
+            raise TypeError(
+                f"lambda_max is of L1, ElasticNet and GradientL1; the penalty is {type(self.penalty).__name__}"
+            )
         xp = namespace(self.signal)
         lam = self.penalty.resolve(self.codes_shape, self.code_like)
+        if not bool(xp.all(lam > 0)):
+            raise ValueError("lambda_max needs a positive lam for every filter")
         rounding = 1 + 16 * float(xp.finfo(self.real).eps)
         return float(xp.max(self.zero_violation)) * float(xp.max(lam)) * rounding
 
     @cached_property
     def lipschitz(self) -> Array | None:
-        """Bound of ‖W A D‖² of each item, (batch,), exact for a circular problem; None if A's norm is unknown."""
+        """Bound of ‖W A D‖² of each item, (batch,), exact for a circular problem; None if A's norm is unknown.
+
+        A penalty's quadratic part adds its own norm.
+        """
         folded = self.datafit.spectral or not self.datafit.quadratic
         norm = 1.0 if self.forward is None or folded else self.forward.norm
         if norm is None:
             return None
-        return self.datafit.weight_norm**2 * (norm**2 * self.system.norm_sq)
+        bound = self.datafit.weight_norm**2 * (norm**2 * self.system.norm_sq)
+        return bound + self.levels.peak if self.penalty.curved else bound
 
     def objective(self, codes: Array) -> Array:
         """f(A D x) + g(x) of each item, (batch,), in float64."""

@@ -120,7 +120,7 @@ def test_where_codes_are_zero(rng):
         assert solve(CSCProblem(signal, bank, make_penalty(high * 0.99)), "fista", tol=1e-8).nonzeros
     problem = CSCProblem(signal, bank, ElasticNet(1.0, 0.3))
     assert problem.lambda_max > 0
-    with pytest.raises(TypeError, match="lambda_max is of L1 and ElasticNet; the penalty is GroupL1"):
+    with pytest.raises(TypeError, match="lambda_max is of L1, ElasticNet and GradientL1; the penalty is GroupL1"):
         _ = CSCProblem(signal, bank, GroupL1(1.0, 1.0)).lambda_max
 
 

@@ -61,6 +61,10 @@ class Fit:
         """The point of the domain of φ*(−q) that q is up to rounding, where −q is a subgradient of φ at t."""
         raise TypeError(f"{type(self).__name__} does not define project")
 
+    def reach(self, q: Array) -> Array:
+        """The largest s ≤ 1 of each pixel for which s q is in the domain of φ*(−q)."""
+        raise TypeError(f"{type(self).__name__} does not define reach")
+
     def dual(self, q: Array, y: Array) -> Array:
         """−φ*(−q) = inf over t of φ(t, y) + Re(conj(q) t) of each pixel, for q in its domain."""
         raise TypeError(f"{type(self).__name__} does not define dual")
@@ -100,6 +104,9 @@ class L1Fit(Fit):
     def project(self, q: Array, t: Array, y: Array) -> Array:
         xp, size = namespace(q), namespace(q).abs(q)
         return q / xp.where(size > 1, size, xp.ones_like(size))
+
+    def reach(self, q: Array) -> Array:
+        return 1 / namespace(q).clip(namespace(q).abs(q), 1.0)
 
     def dual(self, q: Array, y: Array) -> Array:
         return namespace(q).real(namespace(q).conj(q) * y) if is_complex(q) else q * y
@@ -178,6 +185,9 @@ class PoissonFit(Fit):
     def project(self, q: Array, t: Array, y: Array) -> Array:
         xp = namespace(q)
         return xp.where((y > 0) & (t > 0), self.descent(t, y), xp.where(q > -1, q, -xp.ones_like(q)))
+
+    def reach(self, q: Array) -> Array:
+        return 1 / namespace(q).clip(-q, 1.0)
 
     def dual(self, q: Array, y: Array) -> Array:
         xp = namespace(q)

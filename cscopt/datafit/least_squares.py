@@ -90,7 +90,11 @@ class LeastSquares:
 
     def residual(self, spectrum: Array) -> Array:
         """W(y − A D x) as this term keeps it, from the spectrum of D x."""
-        return self.target - (spectrum if self.spectral else self.project(spectrum))
+        return self.target - self.ahead(spectrum)
+
+    def ahead(self, spectrum: Array) -> Array:
+        """W A D x as this term keeps it, from the spectrum of D x."""
+        return spectrum if self.spectral else self.project(spectrum)
 
     def project(self, spectrum: Array) -> Array:
         """W A D x in the data's space, from the spectrum of D x."""
@@ -125,6 +129,10 @@ class LeastSquares:
         if self.spectral:
             total = xp.sum(xp.reshape(total, (-1, self.synthesis.groups)), axis=1) / math.prod(self.synthesis.grid)
         return total
+
+    def reach(self, point: Array) -> Array:
+        """How far a dual point of each item may be scaled: 1, every point is one."""
+        return namespace(self.energy).ones_like(self.energy)
 
     @cached_property
     def _parseval(self) -> Array:

@@ -91,6 +91,20 @@ class SplitFit:
         """Spectrum whose analysis is (A D)ᴴ d; the adjoint of `predict`."""
         return fft.forward(data, self.synthesis.grid)
 
+    def ahead(self, spectrum: Array) -> Array:
+        """W A D x on the grid, the dual point whose product with q is ⟨A D x, p⟩, from the spectrum of A D x."""
+        return self.weight * self.predict(spectrum)
+
+    def dot(self, a: Array, b: Array) -> Array:
+        """Re⟨a, b⟩ of each item, in float64, for images on the grid."""
+        return self._sum(namespace(a).real(namespace(a).conj(a) * b) if is_complex(a) else a * b)
+
+    def reach(self, q: Array) -> Array:
+        """The largest s ≤ 1 of each item for which s q is a dual point."""
+        xp = namespace(q)
+        reach = xp.where(self.weight > 0, self.fit.reach(q), xp.ones_like(self.weight))
+        return xp.astype(xp.min(self._items(reach), axis=1), xp.float64)
+
     def value(self, spectrum: Array) -> Array:
         """f(A D x) of each item, in float64, from the spectrum of A D x."""
         xp = namespace(self.weight)

@@ -36,6 +36,9 @@ class Regularizer(Protocol):
     def value(self, x: Array) -> Array:
         """g of each row, in float64."""
 
+    def pull(self, x: Array) -> Array | None:
+        """Gradient of g's quadratic part at x, which `prox` leaves out; None if there is none."""
+
     def violation(self, ascent: Array) -> Array:
         """How far each row is beyond the dual constraint: feasible up to 1."""
 
@@ -65,6 +68,10 @@ class Levels(NamedTuple):
         """Σ Λ|x| of each row, summed in float64."""
         xp = namespace(x)
         return xp.sum(_lam(self, x) * xp.abs(x), axis=_axes(x), dtype=xp.float64)
+
+    def pull(self, x: Array) -> Array | None:
+        """None: ℓ1 has no quadratic part."""
+        return None
 
     def violation(self, ascent: Array) -> Array:
         """max |ascent| / Λ of each row (its positive part alone for non-negative codes)."""
@@ -161,7 +168,7 @@ def ista_sweep(
     Returns the new codes, the spectrum of D x⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` =
     ‖x⁺ − x‖², and ``violation`` = max |gradient| / Λ at the old codes.
     """
-    gradient = analyze(residual, filters)
+    gradient = _gradient(x, residual, filters, levels)
     step = per_item(step_size, x.ndim)
     new = levels.prox(x - step * gradient, step_size)
     sums = {
@@ -186,7 +193,7 @@ def fista_sweep(
     Returns x⁺, z⁺, the spectrum of D z⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` = ‖x⁺ − z‖²,
     ``turn`` = Re⟨z − x⁺, x⁺ − x⟩ and ``violation`` = max |gradient| / Λ at z.
     """
-    gradient = analyze(residual, filters)
+    gradient = _gradient(point, residual, filters, levels)
     step, beta = per_item(step_size, x.ndim), per_item(momentum, x.ndim)
     new = levels.prox(point - step * gradient, step_size)
     ahead = new + beta * (new - x)
@@ -212,7 +219,14 @@ def admm_sweep(
     Returns v⁺, the spectrum of D z⁺, and per row: ``l1`` = Σ Λ|y⁺|, ``primal`` = ‖x − y⁺‖²,
     ``dual`` = ‖y⁺ − y‖², ``x``, ``y``, ``u`` = squared norms, ``violation`` = max |x − z| / Λ.
     """
-    shift = analyze(correction, filters)
+    new, ahead, sums = admm_update(v, analyze(correction, filters), levels, penalty, relaxation)
+    return new, synthesize(ahead, filters), sums
+
+
+def admm_update(
+    v: Array, shift: Array, levels: Regularizer, penalty: Array, relaxation: float
+) -> tuple[Array, Array, Sums]:
+    """What `admm_sweep` does between its transforms, given x − z: v⁺, z⁺ and the sums."""
     old = levels.prox(v, 1 / penalty)
     change = old - v + shift
     x, new = old + change, v + relaxation * change
@@ -226,13 +240,19 @@ def admm_sweep(
         "u": _sum_sq(new - y),
         "violation": levels.violation(shift),
     }
-    return new, synthesize(2 * y - new, filters), sums
+    return new, 2 * y - new, sums
 
 
 def proximal(v: Array, levels: Regularizer, scale: Array) -> tuple[Array, Array]:
     """y = S_{scale·Λ}(v) for a scale a row, and Σ Λ|y| of each row."""
     y = levels.prox(v, scale)
     return y, levels.value(y)
+
+
+def _gradient(x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer) -> Array:
+    """Gradient of all that is smooth, at x."""
+    gradient, pull = analyze(residual, filters), levels.pull(x)
+    return gradient if pull is None else gradient + pull
 
 
 def _lam(levels: Levels, like: Array) -> Array:

@@ -24,11 +24,14 @@ class Penalty:
         Whether g is convex.
     certified : bool
         Whether `dual` bounds the optimum from below, so that answers have a duality gap.
+    curved : bool
+        Whether g has a quadratic part, which solvers take as smooth: `pull` is its gradient, and `prox` is of the rest.
     """
 
     lam: Any
     convex: ClassVar[bool] = True
     certified: ClassVar[bool] = True
+    curved: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         self._check_lam()
@@ -67,6 +70,10 @@ class Penalty:
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x); the step size may be an array that broadcasts."""
         raise TypeError(f"{type(self).__name__} does not define prox")
+
+    def pull(self, codes: Array) -> Array:
+        """Gradient of the quadratic part of g, in the codes' shape."""
+        raise TypeError(f"{type(self).__name__} has no quadratic part")
 
     def zero_violation(self, correlations: Array) -> Array:
         """max |c| / Λ of each item: where g is an ℓ1 norm near zero, codes are zero exactly where it is ≤ 1."""

@@ -26,8 +26,8 @@ class L1(Penalty):
     Raises
     ------
     ValueError
-        If `lam` is not finite and positive everywhere. (A coefficient with λ = 0 is not penalised
-        and has no certificate.)
+        If `lam` is not finite and positive everywhere. (A filter with λ = 0 and no other penalty would explain
+        everything; `GradientL1` has one.)
 
     Notes
     -----

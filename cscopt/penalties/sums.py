@@ -38,6 +38,8 @@ class Sum(Penalty):
                 raise TypeError(f"a sum is of penalties; got {type(part).__name__}")
             if not part.convex:
                 raise ValueError(f"a sum is of convex penalties; got {type(part).__name__}")
+            if part.curved:
+                raise ValueError(f"a sum is of penalties with a proximal map; {type(part).__name__} has none")
 
     @property
     def head(self) -> Penalty:

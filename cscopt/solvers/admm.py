@@ -11,6 +11,7 @@ from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, mark, start
+from cscopt.solvers.curved import ahead, curved_certificate, curved_step
 from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
 from cscopt.solvers.split import Split, dual_point, first_split, split_step
 
@@ -22,7 +23,8 @@ _BALANCE = 2.0
 class ADMMState:
     """v = x + u after relaxation, the spectrum of D z at z = 2 S(v) − v, ρ, and norms for balancing.
 
-    `data` is the splitting of D x, where there is one; `average` means of it and of v, for fits with corners.
+    `data` is the splitting of D x, where there is one; `average` means of it and of v, for fits with corners. For a
+    penalty with a quadratic part `spectrum` is that of z itself.
     """
 
     v: Array
@@ -99,7 +101,8 @@ class ADMM(Solver):
             raise ValueError("admm needs a convex penalty; use 'fista' or 'ista'")
 
     def arrays_for(self, problem: CSCProblem) -> int:
-        return self.arrays if problem.datafit.quadratic else self.arrays + 3  # the sum of v, and their mean at looks
+        extra = 0 if problem.datafit.quadratic else 3  # the sum of v, and their mean at looks
+        return self.arrays + extra + (4 if problem.penalty.curved else 0)  # spectra of the maps
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ADMMState:
         v = start(problem, x0)
@@ -109,6 +112,7 @@ class ADMM(Solver):
         rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else self._first_rho(problem))
         data = None if problem.datafit.spectral else first_split(problem, spectrum)
         average = None if data is None or problem.datafit.quadratic else first_average(problem, v, data.v)
+        spectrum = ahead(problem, v) if problem.penalty.curved else spectrum
         return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem), average=average)
 
     def _first_rho(self, problem: CSCProblem) -> Array:
@@ -125,22 +129,11 @@ class ADMM(Solver):
         adaptive = self.adaptive and problem.datafit.quadratic
         if adaptive and 0 < state.iteration <= _ADAPTED and state.iteration % self.period == 0:
             state = self._balance(problem, state)
-        system, fit = problem.system, problem.datafit
-        rho = problem.per_row(state.rho)
-        if state.data is None:
-            correction, data = system.solve_gram(fit.target - state.spectrum, rho), None
-        else:
-            correction, data = split_step(problem, state.data, state.spectrum, rho, self.relaxation)
-        v, spectrum, sums = problem.kernels.admm_sweep(
-            state.v, correction, system.filters, problem.levels, rho, self.relaxation
-        )
+        v, spectrum, data, sums, found = self._swept(problem, state)
         dual, average = state.dual, state.average
         if average is not None and data is not None:
             average = averaged(average, v, data.v)
-        if state.data is None:  # the residual of x is ρ · correction, so its analysis is already done
-            norm_sq, overlap = fit.measures(correction)
-            worst = problem.items_max(sums["violation"])
-            found = dual_value(state.rho**2 * norm_sq, state.rho * overlap, state.rho * worst)
+        if found is not None:
             dual = namespace(dual).maximum(dual, found)
         primal, change = _relative_residuals({k: problem.items_sum(s) for k, s in sums.items()})
         return replace(
@@ -155,10 +148,31 @@ class ADMM(Solver):
             average=average,
         )
 
+    def _swept(
+        self, problem: CSCProblem, state: ADMMState
+    ) -> tuple[Array, Array, Split | None, dict[str, Array], Array | None]:
+        """v, spectrum and splitting after a sweep, its sums, and a dual value where that costs nothing."""
+        system, fit = problem.system, problem.datafit
+        rho, data, found = problem.per_row(state.rho), None, None
+        if problem.penalty.curved:
+            return (*curved_step(problem, state.v, state.spectrum, state.data, rho, self.relaxation), None)
+        if state.data is None:
+            correction = system.solve_gram(fit.target - state.spectrum, rho)
+        else:
+            correction, data = split_step(problem, state.data, state.spectrum, rho, self.relaxation)
+        v, spectrum, sums = problem.kernels.admm_sweep(
+            state.v, correction, system.filters, problem.levels, rho, self.relaxation
+        )
+        if state.data is None:  # the residual of x is ρ · correction, so its analysis is already done
+            norm_sq, overlap = fit.measures(correction)
+            worst = problem.items_max(sums["violation"])
+            found = dual_value(state.rho**2 * norm_sq, state.rho * overlap, state.rho * worst)
+        return v, spectrum, data, sums, found
+
     def look_every(self, problem: CSCProblem) -> int:
         if not problem.datafit.quadratic:
             return 40
-        return 10 if problem.datafit.spectral else 20
+        return 10 if problem.datafit.spectral and not problem.penalty.curved else 20
 
     def sharpen(self, problem: CSCProblem, state: ADMMState, tol: float) -> ADMMState:
         """Go on from the mean of the iterates where that pays (fits other than least squares)."""
@@ -167,7 +181,7 @@ class ADMM(Solver):
         xp = namespace(state.rho)
         v, data = mean(problem, state.average)
         y = problem.kernels.proximal(v, problem.levels, 1 / problem.per_row(state.rho))[0]
-        spectrum = problem.system.synthesize(2 * y - v)
+        spectrum = ahead(problem, 2 * y - v)
         other = replace(state, v=v, spectrum=spectrum, data=replace(state.data, v=data))
         here, there = self.certify(problem, state), self.certify(problem, other)
         gap = xp.minimum(here.gap, there.gap)
@@ -194,7 +208,7 @@ class ADMM(Solver):
         y = self._proximal(problem, state)[0]
         kept = per_item(problem.per_row(1 / factor), y.ndim)
         v = y + kept * (state.v - y)
-        return replace(state, v=v, spectrum=problem.system.synthesize(2 * y - v), rho=state.rho * factor)
+        return replace(state, v=v, spectrum=ahead(problem, 2 * y - v), rho=state.rho * factor)
 
     def rows(self, problem: CSCProblem, state: ADMMState) -> Array:
         y = self._proximal(problem, state)[0]
@@ -220,6 +234,9 @@ class ADMM(Solver):
 
     def certify(self, problem: CSCProblem, state: ADMMState) -> Certificate:
         """From the codes alone; for fits other than least squares also from the multiplier of D x."""
+        if problem.penalty.curved:
+            rho = problem.per_row(state.rho)
+            return curved_certificate(problem, self.rows(problem, state), state.spectrum, state.data, rho)
         if problem.datafit.quadratic or state.data is None:
             return super().certify(problem, state)
         y = self.rows(problem, state)

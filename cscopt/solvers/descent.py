@@ -25,6 +25,8 @@ def step_sizes(problem: CSCProblem) -> Array:
     if bound is not None and (problem.forward is None or problem.datafit.spectral):
         return 1 / bound
     guess = power_iteration(problem)
+    if problem.penalty.curved:
+        guess = guess + problem.levels.peak
     if bound is None:
         return 1 / guess
     return 1 / namespace(bound).where(bound > _LOOSE * guess, guess, bound)
@@ -73,6 +75,8 @@ def backtrack(
 ) -> tuple[Trial, Array]:
     r"""Shorten steps until the quadratic bound holds: ‖W A D (x⁺ − z)‖² ≤ ‖x⁺ − z‖² / step.
 
+    A penalty's quadratic part counts with its norm.
+
     Parameters
     ----------
     attempt : callable
@@ -93,6 +97,8 @@ def backtrack(
         curvature = fit.dot(moved, moved)
         eps = float(xp.finfo(steps.dtype).eps)
         noise = (16 * eps) ** 2 * fit.energy  # differences of spectra are no better than this
+        if problem.penalty.curved:
+            curvature = curvature + problem.levels.peak * change
         fails = curvature - noise > (1 + 100 * eps) * change / xp.astype(steps, xp.float64)
         fails = fails & (steps > floor)
         if not bool(xp.any(fails)):

@@ -100,6 +100,10 @@ class PrimalDual(Solver):
             raise ValueError("primal-dual needs a convex penalty; use 'fista' or 'ista'")
         if problem.synthesis.mirror is not None:
             raise ValueError("primal-dual cannot serve boundary='symmetric'; use 'admm', 'fista' or 'ista'")
+        if problem.penalty.curved:
+            folded = problem.datafit.quadratic or problem.datafit.folded
+            instead = "use 'admm', 'fista' or 'ista'" if folded else "no solver does with this fit and forward operator"
+            raise ValueError(f"primal-dual cannot serve the penalty GradientL1; {instead}")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         split, axes = 1, len(problem.synthesis.grid)
