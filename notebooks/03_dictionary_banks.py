@@ -75,3 +75,41 @@ print(f"error {np.linalg.norm(rebuilt - camera) / np.linalg.norm(camera):.1%} of
 # A bank is a folder of dictionaries, each in a file of its own with its provenance inside. A specification in YAML
 # names the data and a grid of options; `cscopt bank build SPEC.yaml -o BANK` runs what is missing, in parallel, and
 # goes on where it was killed.
+
+# %%
+import tempfile
+from pathlib import Path
+
+from cscopt.bank import build
+
+SPEC = """
+data: {skimage: [astronaut, coffee, chelsea, moon, brick], tile: 160, at_most: 8}
+holdout: 1
+engine: {name: online, constraint: {zero_mean: true}}
+max_epochs: 2
+grid:
+  - {n_filters: [8, 16, 32], support: 8, lam: 0.1, beta: 5}
+  - {n_filters: 16, support: [5, 12], lam: 0.1, beta: 5}
+"""
+folder = Path(tempfile.mkdtemp())
+(folder / "spec.yaml").write_text(SPEC)
+bank = build(folder / "spec.yaml", folder / "bank")
+for entry in bank:
+    print(f"{entry.name}: held out {entry.held_out:.3f}, {entry.seconds:.1f} s")
+
+# %% [markdown]
+# ## The same picture with each
+#
+# At one λ and one low-pass, the least objective is the best description. Each is certified to a gap of 1e-3, so that
+# the order is no accident of a solver that stopped early.
+
+# %%
+scores = bank.scores(datasets.picture("camera")[80:272, 160:352], lam=0.1, beta=5.0)
+for score in scores:
+    print(f"{score.objective:8.4f}  {score.entry.name}")
+
+_, axes = plt.subplots(1, len(scores), figsize=(3 * len(scores), 3.4), layout="constrained")
+for axis, score in zip(axes, scores, strict=True):
+    axis.imshow(plot.mosaic(score.entry.load()), cmap="gray")
+    axis.set_title(f"{score.objective:.3f}")
+    axis.set_axis_off()

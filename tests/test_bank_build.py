@@ -123,7 +123,7 @@ def test_a_cluster_completes_a_bank_though_a_worker_dies(tmp_path, spec):
     ]
     processes = [scheduler]
     try:
-        until(where.is_file, "scheduler")
+        until(lambda: where.is_file() and where.read_text().rstrip().endswith("}"), "scheduler")
         processes += [started(*working), started(*working)]
         address = json.loads(where.read_text())["address"]
         command = ["-m", "cscopt.cli", "bank", "build", str(spec), "-o", str(folder), "--cluster", address]

@@ -112,3 +112,17 @@ def test_a_solve_in_float32_converges(cupy, rng, method):
     found = cscopt.solve(problem(rng, cupy, "float32")[1], method, tol=1e-2, max_iter=3000)
     assert found.status == "converged"
     assert found.gap <= 1e-2
+
+
+@pytest.mark.parametrize("engine", ["surrogate", "gradient", "batch"])
+def test_dictionaries_learned_on_the_gpu_are_numpys(cupy, engine):
+    from dataclasses import replace
+
+    from test_dictlearn import ENGINES, learn, pictures, start_for
+
+    images = [image.astype(np.float64) for image in pictures(2, 32)]
+    chosen = replace(ENGINES[engine], tol=1e-9, max_iter=20000)
+    start = start_for(images, 8)
+    host = learn(images, chosen, start, max_epochs=2)
+    device = learn([cupy.asarray(image) for image in images], chosen, start, max_epochs=2)
+    np.testing.assert_allclose(device.dictionary.filters, host.dictionary.filters, atol=1e-4)
