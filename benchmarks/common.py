@@ -111,6 +111,17 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def forget_peak() -> None:
+    """Begin to measure the peak of resident memory anew (Linux), so that `peak_since` tells what comes."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_since() -> float:
+    """Peak resident memory since `forget_peak`, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+
+
 def draw_bars(path: str | None, groups: Mapping[str, Mapping[str, float]], label: str) -> None:
     """Bars of a few contenders, a panel for each case."""
     if not path:

@@ -1,6 +1,6 @@
 """Online dictionary learning against SPORCO's: seconds a step, objective on held-out pictures, peak memory.
 
-python benchmarks/dictlearn.py [--json FILE] [--plot FILE] [--cases 0 1] [--steps N]
+python benchmarks/dictlearn.py [--json FILE] [--plot FILE] [--cases 0 1] [--epochs N]
 
 The same pictures in the same order, λ, filters to begin with and number of steps. Pictures: crops of scikit-image's
 bundled grey ones, high-passed (β = 5); held out: crops of `camera` and `coins`. Each dictionary's held-out objective is
@@ -13,18 +13,17 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import math
 import time
 from typing import Any
 
 import numpy as np
-from common import describe, draw_bars, in_fresh_process, keep, peak_mib
+from common import describe, draw_bars, forget_peak, in_fresh_process, keep, peak_since
 
 from cscopt import datasets, lowpass
 from cscopt.dictlearn import Coder, Constraint, Online, Sporco, initial_filters, learn
 from cscopt.dictlearn.engine import Engine, Sample
 
-CASES = ((256, 32, 8, 24), (512, 64, 12, 6))
+CASES = ((256, 32, 8, 24, 2), (512, 64, 12, 6, 1))
 TRAIN = ("astronaut", "coffee", "chelsea", "rocket", "moon", "brick", "grass", "gravel")
 HELD_OUT = ("camera", "coins")
 LAM = 0.1
@@ -64,15 +63,15 @@ def excess(engine: Engine, filters: Any, image: Any) -> float:
     return found / exact.code(exact.problem(image, filters)).objective - 1
 
 
-def learned(case: tuple[int, int, int, int], steps: int) -> dict[str, Any]:
+def learned(case: tuple[int, ...], epochs: int) -> dict[str, Any]:
     """Seconds a step, held-out objective and excess of each engine."""
-    side, n_filters, support, count = case
+    side, n_filters, support, count, _ = case
     images, others = crops(TRAIN, side, count), crops(HELD_OUT, side, 4)
     start = initial_filters(images, n_filters, (support, support), LIMITS, 0, "noise")
-    found: dict[str, Any] = {"case": case, "steps": steps, "begin": held_out(start, others)}
+    found: dict[str, Any] = {"case": case, "steps": epochs * len(images), "begin": held_out(start, others)}
     for name, engine in ENGINES.items():
         learn(images[:1], engine, start, max_epochs=1)  # compiles, plans
-        done = learn(images, engine, start, max_epochs=math.ceil(steps / count), revive_below=0)
+        done = learn(images, engine, start, max_epochs=epochs, revive_below=0)
         seconds = np.diff([0, *done.history["seconds"]])
         found[name] = {
             "seconds": float(np.median(seconds)),
@@ -88,15 +87,16 @@ def learned(case: tuple[int, int, int, int], steps: int) -> dict[str, Any]:
 
 def one(case: dict[str, Any]) -> dict[str, float]:
     """Peak memory of two steps, in MiB above what was held before."""
-    side, n_filters, support, _ = case["case"]
+    side, n_filters, support, *_ = case["case"]
     images = crops(TRAIN, side, 1)
     start = initial_filters(images, n_filters, (support, support), LIMITS, 0, "noise")
     small = [image[:, :64, :64] for image in images]
     learn(small, ENGINES[case["engine"]], start, max_epochs=1)
     gc.collect()
-    before = peak_mib()
+    forget_peak()
+    before = peak_since()
     learn(images, ENGINES[case["engine"]], start, max_epochs=2)
-    return {"mib": peak_mib() - before}
+    return {"mib": peak_since() - before}
 
 
 def main() -> None:
@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--plot", help="file for the picture")
     parser.add_argument("--cases", type=int, nargs="*", default=range(len(CASES)), help="numbers of the cases")
-    parser.add_argument("--steps", type=int, help="steps in place of two epochs")
+    parser.add_argument("--epochs", type=int, help="passes over the pictures")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -114,7 +114,7 @@ def main() -> None:
     results = []
     for case in (CASES[k] for k in arguments.cases):
         began = time.perf_counter()
-        found = learned(case, arguments.steps or 2 * case[3])
+        found = learned(case, arguments.epochs or case[4])
         maps = case[0] ** 2 * case[1] * 4 / 2**20
         print(f"{case[0]}²×{case[1]}, {found['steps']} steps; held out at the beginning {found['begin']:.5g}")
         for name in ENGINES:

@@ -147,6 +147,31 @@ def clear() -> None:
         _idle.clear()
 
 
+def wisdom() -> str:
+    """The plans that FFTW knows in this process, as text; empty without FFTW."""
+    if library() == "scipy":
+        return ""
+    import pyfftw
+
+    return json.dumps([part.decode() for part in pyfftw.export_wisdom()])
+
+
+def adopt(text: str) -> None:
+    """Plan as another process did, of which this is the `wisdom`, so that results repeat its bit by bit.
+
+    What this process has planned already stays; what the cache folder knows is not read any more. Wisdom of another
+    FFTW or processor has no effect.
+    """
+    global _wisdom_loaded
+    if not text or library() == "scipy":
+        return
+    import pyfftw
+
+    _wisdom_loaded = True
+    with contextlib.suppress(ValueError, AttributeError):
+        pyfftw.import_wisdom(tuple(part.encode() for part in json.loads(text)))
+
+
 def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Workspace:
     if library() == "scipy" or _foreign(grid):
         return Workspace(count, grid, dtype, threads)

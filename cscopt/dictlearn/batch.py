@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from cscopt import checks
 from cscopt.backend import is_numpy
-from cscopt.codes import SparseCodes
 from cscopt.dictlearn.engine import Engine, Sample, Step, measured
 from cscopt.dictlearn.masked import MaskedMoments
 from cscopt.dictlearn.moments import moments
-from cscopt.dictlearn.state import LearnState
+from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
 from cscopt.solvers import Solution, solve
 
@@ -69,13 +66,13 @@ class Batch(Engine):
         moved, _ = minimise(total, state.filters, self.constraint, self.updates)
         memory: dict[str, Any] = {}
         for sample, solution in zip(samples, found, strict=True):
-            memory |= _kept(sample.number, solution.sparse_codes)
+            memory |= codes_kept(sample.number, solution.sparse_codes)
         return Step(moved, memory, *measured(found))
 
     def _coded(self, state: LearnState, sample: Sample) -> Solution:
         """Codes of an image, none worse than those it had."""
         problem = self.problem(sample.image, state.filters, sample.mask)
-        before = _recalled(state.memory, sample.number)
+        before = codes_recalled(state.memory, sample.number)
         found = self.code(problem, before)
         if before is not None and found.objective > found.history["objective"][0]:
             found = solve(problem, found.solver, max_iter=0, x0=before)
@@ -84,29 +81,4 @@ class Batch(Engine):
     def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
         new = state.filters.copy()
         new[atoms] = filters
-        return replace(state, filters=new, memory=_without(state.memory, atoms, len(new)))
-
-
-def _kept(index: int, codes: SparseCodes) -> dict[str, Any]:
-    shape = np.array(codes.shape, np.int64)
-    return {f"{index}.index": codes.index, f"{index}.values": codes.values, f"{index}.shape": shape}
-
-
-def _recalled(memory: Mapping[str, Any], index: int) -> SparseCodes | None:
-    if f"{index}.index" not in memory:
-        return None
-    return SparseCodes(memory[f"{index}.index"], memory[f"{index}.values"], tuple(memory[f"{index}.shape"]))
-
-
-def _without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict[str, Any]:
-    """Codes of all images without some atoms."""
-    kept: dict[str, Any] = {}
-    for name in memory:
-        if name.endswith(".index"):
-            number = int(name.partition(".")[0])
-            codes = _recalled(memory, number)
-            assert codes is not None
-            filters = codes.index // int(np.prod(codes.shape[2:])) % n_filters
-            rest = ~np.isin(filters, atoms)
-            kept |= _kept(number, SparseCodes(codes.index[rest], codes.values[rest], codes.shape))
-    return kept
+        return replace(state, filters=new, memory=codes_without(state.memory, atoms, len(new)))

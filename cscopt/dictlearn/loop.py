@@ -146,8 +146,12 @@ def learn(
 
 
 def once(engine: Engine, samples: Sequence[Sample], state: LearnState) -> Learned:
-    """One pass over samples in their order, after the steps that a state has done; no epoch ends."""
+    """One pass over samples in their order, after the steps that a state has done; no epoch ends.
+
+    Codes that the state holds are of other images, and are dropped.
+    """
     engine.check(samples)
+    state = replace(state, memory={name: array for name, array in state.memory.items() if "." not in name})
     size = engine.images_a_step or len(samples)
     for first in range(0, len(samples), size):
         began = time.perf_counter()

@@ -12,7 +12,7 @@ from cscopt import checks
 from cscopt.dictlearn.coding import filter_gradient
 from cscopt.dictlearn.engine import Engine, Sample, Step, measured
 from cscopt.dictlearn.moments import Moments, moments
-from cscopt.dictlearn.state import LearnState
+from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
 
 
@@ -42,6 +42,8 @@ class Online(Engine):
         (20 was better than 0 to 5 on natural pictures.)
     updates : int, default 20
         Iterations of `minimise` in a step, at most.
+    warm : bool, default False
+        Begin with the codes that an image had in the epoch before, which are all kept.
 
     Notes
     -----
@@ -55,6 +57,7 @@ class Online(Engine):
     step_size: tuple[float, float] = (10.0, 20.0)
     forgetting: float = 20.0
     updates: int = 20
+    warm: bool = False
     name: ClassVar[str] = "online"
 
     def __post_init__(self) -> None:
@@ -78,31 +81,36 @@ class Online(Engine):
             raise ValueError("masks need update='gradient', or the batch engine")
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
-        found = [self.code(self.problem(s.image, state.filters, s.mask)) for s in samples]
+        before = [codes_recalled(state.memory, s.number) for s in samples]
+        problems = [self.problem(s.image, state.filters, s.mask) for s in samples]
+        found = [self.code(problem, codes) for problem, codes in zip(problems, before, strict=True)]
+        memory = dict(state.memory) if self.warm else {}
+        for sample, solution in zip(samples, found, strict=True):
+            memory |= codes_kept(sample.number, solution.sparse_codes) if self.warm else {}
         share = 1 / len(samples)
         if self.update == "gradient":
             a, b = self.step_size
             gradient = share * sum(filter_gradient(solution) for solution in found)
             moved = self.constraint.project(state.filters - a / (b + state.step) * gradient)
-            return Step(moved, {}, *measured(found))
+            return Step(moved, memory, *measured(found))
         total = _recalled(state.memory, state.filters.shape)
         keep = (1 - 1 / (state.step + 1)) ** self.forgetting if state.step else 0.0
         for k, solution in enumerate(found):
             total = total.plus(moments(solution.problem, solution), keep if k == 0 else 1.0, share)
         moved, _ = minimise(total, state.filters, self.constraint, self.updates)
-        return Step(moved, _kept(total), *measured(found))
+        return Step(moved, memory | _kept(total), *measured(found))
 
     def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
         new = state.filters.copy()
         new[atoms] = filters
-        memory = state.memory
+        memory = codes_without(state.memory, atoms, len(new))
         if self.update == "surrogate":
-            memory = _kept(_recalled(memory, state.filters.shape).without(atoms))
+            memory |= _kept(_recalled(memory, state.filters.shape).without(atoms))
         return replace(state, filters=new, memory=memory)
 
 
 def _recalled(memory: Any, shape: tuple[int, ...]) -> Moments:
-    if not memory:
+    if "codes" not in memory:
         return Moments.zero(shape)
     return Moments(memory["codes"], memory["data"], float(memory["energy"][0]))
 

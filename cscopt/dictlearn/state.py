@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from cscopt import io
+from cscopt import fft, io
+from cscopt.codes import SparseCodes
 
 _FORMAT = "cscopt-learning-1"
 COLUMNS = ("step", "seconds", "objective", "nonzeros", "held_out")
@@ -61,11 +62,14 @@ class LearnState:
         tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
         tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
         numbers = {"step": self.step, "seconds": self.seconds, "finished": self.finished, "mark": mark}
-        io.save_tensors(path, tensors, {"format": _FORMAT, "numbers": json.dumps(numbers)})
+        metadata = {"format": _FORMAT, "numbers": json.dumps(numbers), "wisdom": fft.wisdom()}
+        io.save_tensors(path, tensors, metadata)
 
     @classmethod
-    def load(cls, path: str | Path, mark: str = "") -> LearnState:
-        """Read what `save` wrote.
+    def load(cls, path: str | Path, mark: str | None = "") -> LearnState:
+        """Read what `save` wrote, of the task `mark`, or of any for None.
+
+        Transforms are planned from here on as they were then (`fft.adopt`).
 
         Raises
         ------
@@ -76,10 +80,11 @@ class LearnState:
         if metadata.get("format") != _FORMAT:
             raise ValueError(f"{path} holds no learner's state that this version reads")
         numbers = json.loads(metadata["numbers"])
-        if numbers["mark"] != mark:
+        if mark is not None and numbers["mark"] != mark:
             raise ValueError(
                 f"{path} is the state of another task: other images, filters to begin with, engine, options or seed"
             )
+        fft.adopt(metadata.get("wisdom", ""))
         parts: dict[str, dict[str, Any]] = {"history": {}, "memory": {}}
         for name, array in tensors.items():
             group, _, rest = name.partition(".")
@@ -99,3 +104,30 @@ class LearnState:
     def recorded(self, **row: float) -> dict[str, list[float]]:
         """The history with one more row."""
         return {name: [*self.history[name], float(row.get(name, math.nan))] for name in COLUMNS}
+
+
+def codes_kept(number: int, codes: SparseCodes) -> dict[str, Any]:
+    """Codes of an image as entries of the memory."""
+    shape = np.array(codes.shape, np.int64)
+    return {f"{number}.index": codes.index, f"{number}.values": codes.values, f"{number}.shape": shape}
+
+
+def codes_recalled(memory: Mapping[str, Any], number: int) -> SparseCodes | None:
+    """Codes of an image from the memory; None if it has none."""
+    if f"{number}.index" not in memory:
+        return None
+    return SparseCodes(memory[f"{number}.index"], memory[f"{number}.values"], tuple(memory[f"{number}.shape"]))
+
+
+def codes_without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict[str, Any]:
+    """The memory, with no codes of some atoms in it."""
+    kept = dict(memory)
+    for name in memory:
+        if name.endswith(".index"):
+            number = int(name.partition(".")[0])
+            codes = codes_recalled(memory, number)
+            assert codes is not None
+            filters = codes.index // int(np.prod(codes.shape[2:])) % n_filters
+            rest = ~np.isin(filters, atoms)
+            kept |= codes_kept(number, SparseCodes(codes.index[rest], codes.values[rest], codes.shape))
+    return kept
