@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import cscopt
-from cscopt import ConvDictionary, CSCProblem, datasets, fft, lowpass
+from cscopt import ConvDictionary, CSCProblem, datasets, lowpass, wisdom
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # so that `learned` is the package, not the benchmark of that name
@@ -84,7 +84,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": model,
         "threads": cscopt.get_threads(),
-        "fft": fft.library(),
+        "fft": wisdom.library(),
         "python": platform.python_version(),
         "cscopt": cscopt.__version__,
         **versions,

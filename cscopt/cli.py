@@ -145,7 +145,7 @@ def info() -> None:
     for package in ("numpy", "scipy", "numba", "pyfftw", "array-api-compat", "safetensors", "scikit-image"):
         print(f"  {package:18}{_version(package) or 'missing'}")
     print(f"threads       {cscopt.get_threads()} (cscopt.set_threads, CSCOPT_NUM_THREADS)")
-    print(f"FFT           {fft.library()}")
+    print(f"FFT           {wisdom.library()}")
     print(f"GPUs          {_gpus()}")
     print(f"dictionaries  {', '.join(io.shipped())}")
     for extra, packages in EXTRAS.items():

@@ -7,10 +7,8 @@ A transform is over the trailing axes, zero-padded to `grid`; real arrays have h
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
-import tempfile
 import threading
 import time
 from collections import OrderedDict
@@ -19,7 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.backend import Array, cache_folder, get_threads, is_complex, is_numpy, namespace
+from cscopt import wisdom
+from cscopt.backend import Array, get_threads, is_complex, is_numpy, namespace
+from cscopt.wisdom import library
 
 _IDLE_KEYS = 8
 _PLANNING_SECONDS = 2.0
@@ -28,7 +28,6 @@ _SHORT = 1 << 20
 _AT_A_TIME = 1 << 20
 _lock = threading.RLock()
 _idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
-_wisdom_loaded = False
 
 
 def frequency_shape(grid: tuple[int, ...], real: bool) -> tuple[int, ...]:
@@ -113,15 +112,6 @@ def _foreign(grid: tuple[int, ...]) -> bool:
     return any(_without(n, (2, 3, 5, 7, 11, 13)) > 1 for n in grid)
 
 
-def library() -> str:
-    """FFT library that serves NumPy arrays: 'pyfftw', or 'scipy' where pyFFTW has no wheel."""
-    try:
-        import pyfftw  # noqa: F401
-    except ImportError:
-        return "scipy"
-    return "pyfftw"
-
-
 @contextlib.contextmanager
 def workspace(count: int, grid: tuple[int, ...], dtype: Any, threads: int = 1) -> Iterator[Workspace]:
     """Borrow a planned `Workspace`; safe between threads, planned once per shape."""
@@ -147,95 +137,16 @@ def clear() -> None:
         _idle.clear()
 
 
-def wisdom() -> str:
-    """The plans that FFTW knows in this process, as text; empty without FFTW."""
-    if library() == "scipy":
-        return ""
-    import pyfftw
-
-    return json.dumps([part.decode() for part in pyfftw.export_wisdom()])
-
-
-def adopt(text: str) -> None:
-    """Plan as another process did, of which this is the `wisdom`, so that results repeat its bit by bit.
-
-    What this process has planned already stays; what the cache folder knows is not read any more. Wisdom of another
-    FFTW or processor has no effect.
-    """
-    global _wisdom_loaded
-    if not text or library() == "scipy":
-        return
-    import pyfftw
-
-    _wisdom_loaded = True
-    with contextlib.suppress(ValueError, AttributeError):
-        pyfftw.import_wisdom(tuple(part.encode() for part in json.loads(text)))
-
-
 def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Workspace:
     if library() == "scipy" or _foreign(grid):
         return Workspace(count, grid, dtype, threads)
 
-    _load_wisdom()
+    wisdom.load()
     began = time.perf_counter()
     space = Workspace(count, grid, dtype, threads)
     if time.perf_counter() - began > _KEPT_SECONDS:  # else it was known, or is as soon measured as kept
-        _save_wisdom()
+        wisdom.save()
     return space
-
-
-def _wisdom_file() -> Any:
-    import pyfftw
-
-    version = pyfftw.fftw_version if hasattr(pyfftw, "fftw_version") else "fftw"
-    return cache_folder() / f"wisdom-{version.replace(os.sep, '-')}.json"
-
-
-def _load_wisdom() -> None:
-    """Plans measured by earlier processes; a missing, unreadable or foreign file only costs time."""
-    global _wisdom_loaded
-    if _wisdom_loaded:
-        return
-    _wisdom_loaded = True
-    import pyfftw
-
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        parts = json.loads(_wisdom_file().read_text())
-        pyfftw.import_wisdom(tuple(str(part).encode() for part in parts))
-
-
-def _save_wisdom() -> None:
-    """Keep the plans for the next process; a read-only or full disk only costs that one time.
-
-    What other processes have kept meanwhile is added to the file, but not taken over: a length is planned one way in a
-    process, so that its results repeat bit by bit.
-    """
-    import pyfftw
-
-    temporary = None
-    try:
-        target = _wisdom_file()
-        parts = [part.decode() for part in pyfftw.export_wisdom()]
-        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
-            parts = [_union(*pair) for pair in zip(parts, json.loads(target.read_text()), strict=True)]
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".wisdom-")
-        with os.fdopen(handle, "w") as file:
-            json.dump(parts, file)
-        os.replace(temporary, target)
-    except OSError:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-
-
-def _union(ours: str, theirs: str) -> str:
-    """Our wisdom with the entries, a line each, that only theirs has; ours alone if theirs is of another FFTW."""
-    first, second = ours.rstrip().splitlines(), theirs.rstrip().splitlines()
-    if not first or not second or first[0] != second[0]:
-        return ours
-    known = set(first)
-    return "\n".join([*first[:-1], *(line for line in second[1:-1] if line not in known), first[-1], ""])
 
 
 def _scipy_pair(signal: Any, spectrum: Any, axes: tuple[int, ...], real: bool, threads: int) -> Any:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks, fft, kernels
-from cscopt.backend import Array, device, is_array, is_complex, is_numpy, namespace, real_dtype
+from cscopt.backend import Array, is_complex, is_numpy, namespace, real_dtype
 from cscopt.datafit import Fit, data_term
 from cscopt.datafit.fits import resolve
 from cscopt.dictionary import ConvDictionary
+from cscopt.inputs import check_adjoint, checked_mask, checked_signal
 from cscopt.kernels import Levels
 from cscopt.levels import regularizer
-from cscopt.linop import LinearOperator, dot_test
+from cscopt.linop import LinearOperator
 from cscopt.penalties import L1, ElasticNet, GradientL1, Penalty
 from cscopt.synthesis import Synthesis
 
@@ -71,11 +72,11 @@ class CSCProblem:
         real_codes: bool | None = None,
         fit: Fit | str = "l2",
     ) -> None:
-        self.signal = _signal(signal)
+        self.signal = checked_signal(signal)
         self.dictionary = dictionary if isinstance(dictionary, ConvDictionary) else ConvDictionary(dictionary)
         self.penalty = penalty if isinstance(penalty, Penalty) else L1(penalty)
         self.forward, self.boundary = forward, boundary
-        self.mask = None if mask is None else _mask(mask, self.signal)
+        self.mask = None if mask is None else checked_mask(mask, self.signal)
         if not isinstance(forward, LinearOperator | None):
             raise TypeError(
                 "forward must be a LinearOperator (a subclass, a FunctionOperator of two functions, or from_scipy's); "
@@ -110,7 +111,7 @@ class CSCProblem:
         self._check_energy()
         self.levels: Any = regularizer(self.penalty, self.synthesis, self.batch, self.code_like)
         if forward is not None:
-            self._check_adjoint(forward)
+            check_adjoint(forward, self.signal)
 
     @property
     def system(self) -> Synthesis:
@@ -281,55 +282,3 @@ class CSCProblem:
         present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
         if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
             raise ValueError(f"signal must not be so large or small that its squares leave the range of {self.real}")
-
-    def _check_adjoint(self, forward: LinearOperator) -> None:
-        """Two dot tests on the data and what the adjoint makes of them, so that a wrong adjoint never runs."""
-        xp = namespace(self.signal)
-        if forward.norm is not None and not 0 < forward.norm < float("inf"):
-            raise ValueError(f"forward.norm must be positive and finite, or None; got {forward.norm}")
-        back = forward.adjoint(self.signal[:1, ...])
-        if tuple(back.shape) != (1, *forward.input_shape):
-            raise ValueError(f"forward.adjoint must give (1, *{forward.input_shape}) for one item; got {back.shape}")
-        ahead = forward.apply(back)
-        if tuple(ahead.shape) != (1, *forward.output_shape):
-            raise ValueError(f"forward.apply must give (1, *{forward.output_shape}) for one item; got {ahead.shape}")
-        n = 1
-        for extent in back.shape:
-            n *= extent
-        ramp = xp.cos(xp.astype(xp.arange(n, device=device(back)), real_dtype(back)) * 1.234)
-        probe = xp.reshape(ramp, back.shape)
-        if is_complex(back):
-            probe = xp.astype(probe, back.dtype)
-        data = self.signal[:1, ...]
-        if not bool(xp.any(data != 0)):
-            data = xp.ones_like(data)
-        mismatch = max(dot_test(forward, probe, data), dot_test(forward, forward.adjoint(data), data))
-        if not mismatch < 1e-3:
-            raise ValueError(
-                f"forward.adjoint must be the adjoint of forward.apply; the dot test is off by {mismatch:.1e}"
-            )
-
-
-def _signal(signal: Array) -> Array:
-    if not is_array(signal) or type(signal).__name__ == "MaskedArray":
-        raise TypeError(f"signal must be a plain array (use mask= for weights); got {type(signal).__name__}")
-    xp = namespace(signal)
-    if xp.isdtype(signal.dtype, ("integral", "bool")):
-        signal = xp.astype(signal, xp.float32)
-    checks.floating(signal, "signal")
-    if signal.ndim < 2 or 0 in signal.shape:
-        raise ValueError(f"signal must be (batch, channel, *space) and not empty; got shape {tuple(signal.shape)}")
-    checks.finite(signal, "signal")
-    return signal
-
-
-def _mask(mask: Array, signal: Array) -> Array:
-    if not is_array(mask):
-        raise TypeError(f"mask must be an array; got {type(mask).__name__}")
-    weights = checks.alongside(mask, signal, "mask")
-    xp = namespace(weights)
-    if bool(xp.any(weights < 0)):
-        raise ValueError(f"mask must not be negative; its least entry is {float(xp.min(weights)):g}")
-    if not bool(xp.all(xp.any(weights > 0, axis=tuple(range(1, weights.ndim))))):
-        raise ValueError("mask must not be zero everywhere (in any item)")
-    return weights

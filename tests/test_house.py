@@ -81,7 +81,7 @@ def test_wisdom_of_processes_adds_up_and_changes_no_plan_of_this_one(tmp_path):
             PLAN.format(n=sizes[0]),
             f"import subprocess, sys; subprocess.run([sys.executable, '-c', {PLAN.format(n=sizes[1])!r}], check=True)",
             "import pyfftw; before = pyfftw.export_wisdom()",
-            "from cscopt.fft import _save_wisdom; _save_wisdom()",
+            "from cscopt import wisdom; wisdom.save()",
             "print(pyfftw.export_wisdom() == before)",
         ]
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt import fft, io
+from cscopt import io, wisdom
 from cscopt.codes import SparseCodes
 
 _FORMAT = "cscopt-learning-1"
@@ -62,14 +62,14 @@ class LearnState:
         tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
         tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
         numbers = {"step": self.step, "seconds": self.seconds, "finished": self.finished, "mark": mark}
-        metadata = {"format": _FORMAT, "numbers": json.dumps(numbers), "wisdom": fft.wisdom()}
+        metadata = {"format": _FORMAT, "numbers": json.dumps(numbers), "wisdom": wisdom.export()}
         io.save_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | Path, mark: str | None = "") -> LearnState:
         """Read what `save` wrote, of the task `mark`, or of any for None.
 
-        Transforms are planned from here on as they were then (`fft.adopt`).
+        Transforms are planned from here on as they were then (`wisdom.adopt`).
 
         Raises
         ------
@@ -84,7 +84,7 @@ class LearnState:
             raise ValueError(
                 f"{path} is the state of another task: other images, filters to begin with, engine, options or seed"
             )
-        fft.adopt(metadata.get("wisdom", ""))
+        wisdom.adopt(metadata.get("wisdom", ""))
         parts: dict[str, dict[str, Any]] = {"history": {}, "memory": {}}
         for name, array in tensors.items():
             group, _, rest = name.partition(".")
