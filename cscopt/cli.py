@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import cscopt
-from cscopt import ConvDictionary, CSCProblem, Solution, bank_command, datasets, fft, io, plot
+from cscopt import ConvDictionary, CSCProblem, Solution, bank_command, datasets, io, plot, wisdom
 from cscopt import reconstruct as restoration
 from cscopt.lowpass import split
 from cscopt.solvers import SOLVERS, solve
