@@ -92,6 +92,13 @@ def count(value: Any, name: str, least: int = 0) -> int:
     return number
 
 
+def pair(value: Any, name: str) -> tuple[float, float]:
+    """Two positive numbers."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be two positive numbers; got {value!r}")
+    return positive_number(value[0], name), positive_number(value[1], name)
+
+
 def choice(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """One of the allowed words."""
     if value not in allowed:

@@ -320,6 +320,9 @@ def test_the_stopping_rule_ends_learning():
         ({"engine": "online"}, "engine must be"),
         ({"initial": np.zeros((4, 1, 6, 6))}, "must not be zero"),
         ({"max_epochs": 0}, "max_epochs"),
+        ({"checkpoint": "/nonexistent/state.safetensors"}, "does not exist"),
+        ({"state": {}}, "state must be a LearnState"),
+        ({"state": LearnState.first(np.ones((3, 1, 6, 6)))}, "state must hold filters"),
     ],
 )
 def test_bad_input_gets_a_sentence(change, message, rng):
@@ -328,8 +331,21 @@ def test_bad_input_gets_a_sentence(change, message, rng):
         "engine": Online(),
         "initial": rng.standard_normal((4, 1, 6, 6)),
     } | change
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError, OSError), match=message):
         learn(**given)
+
+
+def test_bad_options_of_engines_get_a_sentence():
+    for kind, options, message in (
+        (Batch, {"boundary": "symmetric"}, "boundary must be"),
+        (Online, {"boundary": "none"}, "use update='gradient'"),
+        (Online, {"method": "admn"}, "method must be"),
+        (Online, {"step_size": 3.0}, "step_size must be two"),
+        (Online, {"constraint": "zero_mean"}, "constraint must be"),
+        (Constraint, {"zero_mean": "yes"}, "zero_mean must be True or False"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            kind(**options)
 
 
 def test_pictures_of_mixed_size_and_states_on_disk(tmp_path):

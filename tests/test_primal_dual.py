@@ -433,3 +433,24 @@ def test_variation_prefers_flat_pictures(rng):
 def test_bad_input(rng, make, error, message):
     with pytest.raises(error, match=message):
         make(rng.random((1, 1, 8, 7)), rng.standard_normal((4, 1, 3, 3)))
+
+
+def test_a_penalty_counts_as_often_as_it_stands_in_a_sum(rng):
+    signal, filters = rng.standard_normal((1, 1, 16, 16)), rng.standard_normal((4, 1, 3, 3))
+    part = L1(0.1)
+    for twice, once in (((part + part), L1(0.2)), (part + part + TotalVariation(0.1), None)):
+        other = once if once is not None else L1(0.2) + TotalVariation(0.1)
+        problems = [CSCProblem(signal, ConvDictionary(filters).normalized(), p) for p in (twice, other)]
+        found = [solve(problem, tol=1e-6, max_iter=5000) for problem in problems]
+        assert all(one.status == "converged" for one in found)
+        assert found[0].objective == pytest.approx(found[1].objective, rel=2e-6)
+
+
+@pytest.mark.parametrize("options", [{"boundary": "zero"}, {"masked": True}], ids=str)
+def test_codes_keep_the_signals_precision(options, rng):
+    signal = rng.standard_normal((1, 1, 16, 16)).astype(np.float32)
+    dictionary = ConvDictionary(rng.standard_normal((4, 1, 3, 3)).astype(np.float32))
+    mask = (rng.random(signal.shape) > 0.2).astype(np.float32) if options.pop("masked", False) else None
+    penalty = L1(0.1) + TotalVariation(0.1)
+    problem = CSCProblem(signal, dictionary, penalty, mask=mask, **options)
+    assert solve(problem, max_iter=3).codes.dtype == np.float32

@@ -139,8 +139,8 @@ class Spec:
             shape = (support,) * axes if isinstance(support, int) else support
             samples.check(shape)
             found.append(Case(n_filters, shape, lam, beta, data_sha256=samples.sha256, **shared))
-        for case in found[:1]:
-            case.learner()  # the engine checks its options
+        for case in found:
+            case.learner().constraint.check(case.support)  # the engine checks its options
         return found
 
 

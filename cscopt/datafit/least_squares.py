@@ -162,7 +162,7 @@ class LeastSquares:
     def moved(self, data: Array, sigma: Array) -> Array:
         """argmin over u of ½‖W(u − y)‖² + σ/2 ‖u − data‖² in the data's space, with σ for each item."""
         square = 1.0 if self.mask is None else self.mask**2
-        sigma = per_item(sigma, data.ndim)
+        sigma = per_item(namespace(sigma).astype(sigma, real_dtype(data), copy=False), data.ndim)
         return (square * self.signal + sigma * data) / (square + sigma)
 
     def slope(self, data: Array) -> Array:

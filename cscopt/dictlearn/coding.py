@@ -12,7 +12,7 @@ from cscopt.backend import Array, asarray_like, is_complex, is_numpy, namespace,
 from cscopt.dictionary import ConvDictionary
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
-from cscopt.solvers import Solution, solve
+from cscopt.solvers import SOLVERS, Solution, Solver, solve
 from cscopt.solvers.working_set import active_sets
 
 
@@ -47,6 +47,9 @@ class Coder:
         if not 0 <= checks.real_number(self.tol, "tol") < 1:
             raise ValueError(f"tol must be at least 0 and below 1; got {self.tol}")
         checks.count(self.max_iter, "max_iter", 1)
+        checks.choice(self.boundary, "boundary", ("circular", "zero", "none"))
+        if not isinstance(self.method, Solver):
+            checks.choice(self.method, "method", ("auto", *SOLVERS))
 
     def problem(self, image: Array, filters: Any, mask: Array | None = None) -> CSCProblem:
         r"""The problem of one image (channel, \*space) and filters of any precision."""

@@ -114,6 +114,15 @@ def initial_filters(
     """
     checks.count(n_filters, "n_filters", 1)
     checks.choice(kind, "kind", ("patches", "noise"))
+    if len(images) == 0:
+        raise ValueError("images must not be empty")
+    for k, image in enumerate(images):
+        if image.ndim != len(support) + 1 or any(n < s for n, s in zip(image.shape[1:], support, strict=True)):
+            raise ValueError(
+                f"images must be (channel, *space) with {len(support)} spatial axes no smaller than the support "
+                f"{tuple(support)}; image {k} has shape {tuple(image.shape)}"
+            )
+        checks.finite(image, f"images[{k}]")
     random = np.random.default_rng(checks.seed(random_state))
     limits = Constraint() if constraint is None else constraint
     channels = 1 if single_channel else int(images[0].shape[0])

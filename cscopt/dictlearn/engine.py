@@ -57,6 +57,11 @@ class Engine(Coder):
     name: ClassVar[str] = ""
     whole: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.constraint, Constraint):
+            raise TypeError(f"constraint must be a Constraint; got {type(self.constraint).__name__}")
+
     @property
     def images_a_step(self) -> int | None:
         """Images of a step; None for all of them."""

@@ -112,6 +112,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
 
     def fit(self, X: Any, y: Any = None) -> ConvDictionaryLearning:
         """Learn filters from images."""
+        if self.checkpoint is not None and self.random_state is None:
+            raise ValueError("random_state must be an integer where there is a checkpoint: it is the same task then")
         images, seed = self._images(X), _seed(self.random_state)
         share = checks.real_number(self.validation_share, "validation_share")
         if not 0 <= share < 1:
@@ -191,15 +193,14 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         if is_array(self.init):
             return self.init if self.channel_axis is not None else self.init[:, None]
         kind = "patches" if self.init is None else self.init
-        for k, image in enumerate(images):
-            if image.ndim != len(self.support) + 1 or any(
-                n < s for n, s in zip(image.shape[1:], self.support, strict=True)
-            ):
-                raise ValueError(
-                    f"image {k} must have {len(self.support)} spatial axes no smaller than the support {self.support}; "
-                    f"got {tuple(image.shape[1:])}"
-                )
-        return initial_filters(images, self.n_filters, tuple(self.support), self._engine().constraint, seed, kind)
+        if not isinstance(kind, str) or kind not in ("patches", "noise"):
+            raise ValueError(f"init must be 'patches', 'noise', a ConvDictionary or an array; got {kind!r:.60}")
+        return initial_filters(images, self.n_filters, self._support(), self._engine().constraint, seed, kind)
+
+    def _support(self) -> tuple[int, ...]:
+        if not isinstance(self.support, tuple | list):
+            raise TypeError(f"support must be a tuple such as (8, 8); got {self.support!r}")
+        return tuple(checks.count(n, "support", 1) for n in self.support)
 
     def _images(self, X: Any) -> list[Array]:
         r"""Images as (channel, \*space)."""
@@ -212,7 +213,10 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
             checks.finite(image, f"image {k}")
         if self.channel_axis is None:
             return [image[None, ...] for image in images]
-        return [namespace(image).moveaxis(image, self.channel_axis, 0) for image in images]
+        axis = self.channel_axis
+        if not isinstance(axis, int) or not all(-image.ndim <= axis < image.ndim for image in images):
+            raise ValueError(f"channel_axis must be an axis of the images; got {axis!r}")
+        return [namespace(image).moveaxis(image, axis, 0) for image in images]
 
     def _bare(self, images: Any) -> Any:
         if self.channel_axis is None:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from cscopt import checks
+from cscopt import checks, io
 from cscopt.backend import Array, namespace, real_dtype
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.data import fingerprint, samples_of
@@ -120,28 +121,36 @@ def learn(
     engine.check([*samples, *held_out])
     if checkpoint is not None and not hasattr(random_state, "__index__"):
         raise TypeError(f"random_state must be an integer where there is a checkpoint; got {random_state!r}")
+    if checkpoint is not None:
+        io.check_target(checkpoint)
     seed = checks.seed(random_state)
     checks.count(max_epochs, "max_epochs", 1)
+    for name, number in (("stop_below", stop_below), ("revive_below", revive_below), ("seconds", checkpoint_seconds)):
+        checks.real_number(number, name.replace("seconds", "checkpoint_seconds"))
+    if state is not None:
+        _check_state(state, start)
     mark = fingerprint(samples, held_out, engine, start, seed) if checkpoint is not None else ""
     if checkpoint is not None and Path(checkpoint).exists():
         state = LearnState.load(checkpoint, mark)
     state = engine.init(start.filters) if state is None else state
     session = _Session(engine, samples, held_out, seed, max_epochs, stop_below, revive_below)
+    state = replace(state, finished=session.settled(state))
     saved = time.monotonic()
     status = "max_epochs"
-    with _bar(progress, session.steps) as show:
-        while state.step < session.steps and not state.finished:
-            state = session.advance(state)
-            show(state)
-            stopped = callback is not None and callback(state)
-            if checkpoint is not None and (stopped or time.monotonic() - saved >= checkpoint_seconds):
-                state.save(checkpoint, mark)
-                saved = time.monotonic()
-            if stopped:
-                status = "stopped"
-                break
-    if checkpoint is not None:
-        state.save(checkpoint, mark)
+    try:
+        with _bar(progress, session.steps) as show:
+            while state.step < session.steps and not state.finished:
+                state = session.advance(state)
+                show(state)
+                if callback is not None and callback(state):
+                    status = "stopped"
+                    break
+                if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
+                    state.save(checkpoint, mark)
+                    saved = time.monotonic()
+    finally:  # so that Ctrl-C and errors of the callback lose nothing
+        if checkpoint is not None:
+            state.save(checkpoint, mark)
     return Learned(_dictionary(state, samples), "converged" if state.finished else status, state)
 
 
@@ -159,6 +168,15 @@ def once(engine: Engine, samples: Sequence[Sample], state: LearnState) -> Learne
         row["seconds"] = state.seconds + time.perf_counter() - began
         state = replace(new, seconds=row["seconds"], history=new.recorded(**row))
     return Learned(_dictionary(state, samples), "max_epochs", state)
+
+
+def _check_state(state: Any, start: ConvDictionary) -> None:
+    if not isinstance(state, LearnState):
+        raise TypeError(f"state must be a LearnState; got {type(state).__name__}")
+    if state.filters.shape != tuple(start.filters.shape):
+        raise ValueError(
+            f"state must hold filters of the shape of initial, {tuple(start.filters.shape)}; got {state.filters.shape}"
+        )
 
 
 def stepped(
@@ -213,7 +231,7 @@ class _Session:
             new, row["held_out"] = self._epoch_ended(new, epoch)
         row["seconds"] = state.seconds + time.perf_counter() - began
         new = replace(new, seconds=row["seconds"], history=new.recorded(**row))
-        return replace(new, finished=self._settled(new)) if ended else new
+        return replace(new, finished=self.settled(new)) if ended else new
 
     def _epoch_ended(self, state: LearnState, epoch: int) -> tuple[LearnState, float]:
         if epoch + 1 < self.max_epochs:
@@ -222,10 +240,10 @@ class _Session:
         objectives = [self.engine.code(self.engine.problem(s.image, state.filters)).objective for s in self.held_out]
         return replace(state, snapshots=snapshots), float(np.mean(objectives)) if objectives else float("nan")
 
-    def _settled(self, state: LearnState) -> bool:
+    def settled(self, state: LearnState) -> bool:
         """Whether the last epoch gained less than asked for."""
         n = self.steps_an_epoch
-        if self.stop_below <= 0 or len(state.history["step"]) < 2 * n:
+        if self.stop_below <= 0 or len(state.history["step"]) < 2 * n or state.step % n:
             return False
         if self.held_out:
             before, now = state.history["held_out"][-n - 1], state.history["held_out"][-1]

@@ -64,8 +64,7 @@ class Online(Engine):
         super().__post_init__()
         checks.count(self.batch_size, "batch_size", 1)
         checks.choice(self.update, "update", ("surrogate", "gradient"))
-        for number in self.step_size:
-            checks.positive_number(number, "step_size")
+        checks.pair(self.step_size, "step_size")
         if checks.real_number(self.forgetting, "forgetting") < 0:
             raise ValueError(f"forgetting must not be negative; got {self.forgetting}")
         checks.count(self.updates, "updates", 1)

@@ -46,8 +46,7 @@ class Sporco(Engine):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.positive_number(self.lam, "lam")
-        for number in self.step_size:
-            checks.positive_number(number, "step_size")
+        checks.pair(self.step_size, "step_size")
         limits = self.constraint
         if limits.norm != "sphere" or limits.nonnegative or limits.window is not None or limits.separable:
             raise ValueError("the SPORCO engine knows Constraint() and Constraint(zero_mean=True) alone")
@@ -57,8 +56,8 @@ class Sporco(Engine):
     def check(self, samples: Sequence[Sample]) -> None:
         require("sporco", "sporco", "the SPORCO engine")
         for _, image, mask in samples:
-            if mask is not None or not is_numpy(image) or is_complex(image) or image.shape[0] != 1:
-                raise ValueError("the SPORCO engine serves real NumPy images of one channel, without masks")
+            if mask is not None or not is_numpy(image) or is_complex(image) or image.shape[0] != 1 or image.ndim < 3:
+                raise ValueError("the SPORCO engine serves real NumPy images of one channel, 2-D or 3-D, without masks")
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         onlinecdl = require("sporco.dictlrn.onlinecdl", "sporco", "the SPORCO engine")

@@ -50,8 +50,8 @@ class Sum(Penalty):
 
     @property
     def tail(self) -> tuple[Penalty, ...]:
-        head = self.head
-        return tuple(part for part in self.parts if part is not head)
+        first = [part is self.head for part in self.parts].index(True)
+        return self.parts[:first] + self.parts[first + 1 :]
 
     @property
     def nonnegative(self) -> bool:
