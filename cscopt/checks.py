@@ -92,6 +92,12 @@ def count(value: Any, name: str, least: int = 0) -> int:
     return number
 
 
+def relaxation(value: Any) -> None:
+    """Refuse an over-relaxation that is not between 0 and 2."""
+    if not 0 < real_number(value, "relaxation") < 2:
+        raise ValueError(f"relaxation must lie between 0 and 2; got {value}")
+
+
 def pair(value: Any, name: str) -> tuple[float, float]:
     """Two positive numbers."""
     if not isinstance(value, tuple | list) or len(value) != 2:

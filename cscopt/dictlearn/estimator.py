@@ -17,7 +17,7 @@ from cscopt.dictlearn.batch import Batch
 from cscopt.dictlearn.constraint import Constraint
 from cscopt.dictlearn.data import initial_filters
 from cscopt.dictlearn.engine import Engine
-from cscopt.dictlearn.loop import Learned, learn
+from cscopt.dictlearn.loop import Learned, learn, once
 from cscopt.dictlearn.online import Online
 from cscopt.dictlearn.sporco import Sporco
 
@@ -149,7 +149,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
             initial = self._initial(images, seed)
         else:
             state = self.learned_.state
-        self._keep(learn_once(images, engine, initial, state))
+        self._keep(once(images, engine, initial, state))
         return self
 
     def transform(self, X: Any) -> SparseCodes | list[SparseCodes]:
@@ -231,16 +231,6 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         self.components_ = filters if self.channel_axis is not None else filters[:, 0]
         self.history_ = learned.history
         self.n_iter_ = learned.state.step
-
-
-def learn_once(images: list[Array], engine: Engine, initial: Any, state: Any) -> Learned:
-    """One pass over images in their order, on top of the steps a state has done."""
-    from cscopt.dictlearn.data import samples_of
-    from cscopt.dictlearn.loop import once
-
-    start = initial if isinstance(initial, ConvDictionary) else ConvDictionary(np.asarray(initial))
-    samples = samples_of(images, None, start)
-    return once(engine, samples, engine.init(start.filters) if state is None else state)
 
 
 def _seed(random_state: Any) -> int:

@@ -115,18 +115,19 @@ def learn(
     """
     if not isinstance(engine, Engine):
         raise TypeError(f"engine must be an engine such as Online(lam=0.1); got {type(engine).__name__}")
-    start = initial if isinstance(initial, ConvDictionary) else ConvDictionary(np.asarray(initial))
+    start = _first(initial)
     samples = samples_of(images, masks, start)
     held_out = [] if validation is None else samples_of(validation, None, start, "validation")
     engine.check([*samples, *held_out])
-    if checkpoint is not None and not hasattr(random_state, "__index__"):
-        raise TypeError(f"random_state must be an integer where there is a checkpoint; got {random_state!r}")
     if checkpoint is not None:
+        if not hasattr(random_state, "__index__"):
+            raise TypeError(f"random_state must be an integer where there is a checkpoint; got {random_state!r}")
         io.check_target(checkpoint)
     seed = checks.seed(random_state)
     checks.count(max_epochs, "max_epochs", 1)
-    for name, number in (("stop_below", stop_below), ("revive_below", revive_below), ("seconds", checkpoint_seconds)):
-        checks.real_number(number, name.replace("seconds", "checkpoint_seconds"))
+    checks.real_number(stop_below, "stop_below")
+    checks.real_number(revive_below, "revive_below")
+    checks.real_number(checkpoint_seconds, "checkpoint_seconds")
     if state is not None:
         _check_state(state, start)
     mark = fingerprint(samples, held_out, engine, start, seed) if checkpoint is not None else ""
@@ -154,12 +155,17 @@ def learn(
     return Learned(_dictionary(state, samples), "converged" if state.finished else status, state)
 
 
-def once(engine: Engine, samples: Sequence[Sample], state: LearnState) -> Learned:
-    """One pass over samples in their order, after the steps that a state has done; no epoch ends.
+def once(
+    images: Sequence[Array], engine: Engine, initial: ConvDictionary | Array, state: LearnState | None = None
+) -> Learned:
+    """One pass over images in their order, after the steps that a state has done; no epoch ends.
 
     Codes that the state holds are of other images, and are dropped.
     """
+    start = _first(initial)
+    samples = samples_of(images, None, start)
     engine.check(samples)
+    state = engine.init(start.filters) if state is None else state
     state = replace(state, memory={name: array for name, array in state.memory.items() if "." not in name})
     size = engine.images_a_step or len(samples)
     for first in range(0, len(samples), size):
@@ -168,6 +174,10 @@ def once(engine: Engine, samples: Sequence[Sample], state: LearnState) -> Learne
         row["seconds"] = state.seconds + time.perf_counter() - began
         state = replace(new, seconds=row["seconds"], history=new.recorded(**row))
     return Learned(_dictionary(state, samples), "max_epochs", state)
+
+
+def _first(initial: ConvDictionary | Array) -> ConvDictionary:
+    return initial if isinstance(initial, ConvDictionary) else ConvDictionary(np.asarray(initial))
 
 
 def _check_state(state: Any, start: ConvDictionary) -> None:

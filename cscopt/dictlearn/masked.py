@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from cscopt.codes import SparseCodes
+from cscopt.dictlearn.moments import Quadratic
 from cscopt.problem import CSCProblem
 from cscopt.solvers.working_set import active_sets
 
 
-class MaskedMoments:
+class MaskedMoments(Quadratic):
     r"""Σ_k ½‖W_k(y_k − Σ_m d_m * x_mk)‖² as a quadratic of the filters, with the methods of `Moments`.
 
     A d = Σ_k X_kᴴ W_k² X_k d takes a pass over the non-zeros of all images.
@@ -52,11 +52,6 @@ class MaskedMoments:
             total += self._patches(problem, image, keys, values)
         return total
 
-    def value(self, filters: Any, applied: Any = None) -> float:
-        """½⟨d, A d⟩ − ⟨b, d⟩ + ½ Σ‖W y‖²."""
-        applied = self.apply(filters) if applied is None else applied
-        return float(np.sum(filters * (applied / 2 - self.data)) + self.energy / 2)
-
     def curvature(self, scales: Any) -> float:
         """About the largest eigenvalue of S^(−½) A S^(−½), S = diag(scales), by power iteration."""
         root = np.sqrt(scales)[(slice(None),) + (None,) * (len(self.shape) - 1)]
@@ -67,11 +62,7 @@ class MaskedMoments:
             vector = vector / (largest or 1.0)
         return largest
 
-    @cached_property
-    def _kernels(self) -> Any:
+    def _patches(self, problem: CSCProblem, image: Any, keys: Any, values: Any) -> Any:
         from cscopt.kernels import moments
 
-        return moments
-
-    def _patches(self, problem: CSCProblem, image: Any, keys: Any, values: Any) -> Any:
-        return self._kernels.patches(problem.synthesis.sites, image, keys, values).reshape(self.shape)
+        return moments.patches(problem.synthesis.sites, image, keys, values).reshape(self.shape)

@@ -18,8 +18,24 @@ _PAIR = 1e-8
 _PIXEL = 1.5e-9
 
 
+class Quadratic:
+    """½⟨d, A d⟩ − ⟨b, d⟩ + ½ ‖W y‖² of the filters d, with b as `data` and ‖W y‖² as `energy`."""
+
+    data: Any
+    energy: float
+
+    def apply(self, filters: Any) -> Any:
+        """A d."""
+        raise TypeError(f"{type(self).__name__} does not define apply")
+
+    def value(self, filters: Any, applied: Any = None) -> float:
+        """The quadratic at d; `applied` is A d, where it is known."""
+        applied = self.apply(filters) if applied is None else applied
+        return float(np.sum(filters * (applied / 2 - self.data)) + self.energy / 2)
+
+
 @dataclass(frozen=True)
-class Moments:
+class Moments(Quadratic):
     r"""½ ‖y − Σ_m d_m * x_m‖² as a quadratic of the filters, ½⟨d, A d⟩ − ⟨b, d⟩ + ½ ‖y‖².
 
     A[m, n, δ] = Σ_p Re(conj(x_m(p)) x_n(p + δ)) and b[m, c, t] = Σ_p Re(conj(x_m(p)) y_c(p + t)), so that
@@ -96,11 +112,6 @@ class Moments:
         product = np.moveaxis(self.spectrum @ spectra, (-2, -1), (0, 1))
         whole = np.fft.irfftn(product, lags, axes)
         return whole[(slice(None), slice(None), *(slice(0, k) for k in support))]
-
-    def value(self, filters: Any, applied: Any = None) -> float:
-        """½⟨d, A d⟩ − ⟨b, d⟩ + ½ ‖y‖²."""
-        applied = self.apply(filters) if applied is None else applied
-        return float(np.sum(filters * (applied / 2 - self.data)) + self.energy / 2)
 
 
 def moments(problem: CSCProblem, solution: Solution) -> Moments:

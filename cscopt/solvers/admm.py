@@ -39,6 +39,17 @@ class ADMMState:
     average: Average | None = None
 
 
+def first_rho(problem: CSCProblem) -> Array:
+    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓: near the fastest ρ where that was measured."""
+    synthesis = problem.synthesis
+    xp = namespace(problem.signal)
+    norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
+    density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
+    ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
+    rho = 0.75 * density / ratio ** (1 / 3)
+    return rho if problem.datafit.quadratic else rho * problem.datafit.first_sigma
+
+
 @dataclass(frozen=True)
 class ADMM(Solver):
     """Alternating direction method of multipliers on the splitting x = y.
@@ -80,8 +91,7 @@ class ADMM(Solver):
     def __post_init__(self) -> None:
         if self.rho is not None:
             checks.positive_number(self.rho, "rho")
-        if not 0 < checks.real_number(self.relaxation, "relaxation") < 2:
-            raise ValueError(f"relaxation must lie between 0 and 2; got {self.relaxation}")
+        checks.relaxation(self.relaxation)
         checks.count(self.period, "period", 1)
 
     def check(self, problem: CSCProblem) -> None:
@@ -109,21 +119,11 @@ class ADMM(Solver):
         spectrum = problem.system.synthesize(v)
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
-        rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else self._first_rho(problem))
+        rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else first_rho(problem))
         data = None if problem.datafit.spectral else first_split(problem, spectrum)
         average = None if data is None or problem.datafit.quadratic else first_average(problem, v, data.v)
         spectrum = ahead(problem, v) if problem.penalty.curved else spectrum
         return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem), average=average)
-
-    def _first_rho(self, problem: CSCProblem) -> Array:
-        """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓: near the fastest ρ where that was measured."""
-        synthesis = problem.synthesis
-        xp = namespace(problem.signal)
-        norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
-        density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
-        ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
-        rho = 0.75 * density / ratio ** (1 / 3)
-        return rho if problem.datafit.quadratic else rho * problem.datafit.first_sigma
 
     def step(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
         adaptive = self.adaptive and problem.datafit.quadratic

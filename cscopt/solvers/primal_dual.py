@@ -10,7 +10,7 @@ from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_sum
 from cscopt.penalties import TotalVariation
 from cscopt.problem import CSCProblem
-from cscopt.solvers.admm import ADMM
+from cscopt.solvers.admm import first_rho
 from cscopt.solvers.base import Solver, map_arrays, mark, start
 from cscopt.solvers.metric import Metric
 from cscopt.solvers.restart import chosen, is_due
@@ -92,8 +92,7 @@ class PrimalDual(Solver):
     def __post_init__(self) -> None:
         if self.rho is not None:
             checks.positive_number(self.rho, "rho")
-        if not 0 < checks.real_number(self.relaxation, "relaxation") < 2:
-            raise ValueError(f"relaxation must lie between 0 and 2; got {self.relaxation}")
+        checks.relaxation(self.relaxation)
 
     def check(self, problem: CSCProblem) -> None:
         if not problem.penalty.convex:
@@ -119,7 +118,7 @@ class PrimalDual(Solver):
         norm = known_norm(problem)
         return PrimalDualState(
             point,
-            rho=zero + (self.rho if self.rho is not None else ADMM()._first_rho(problem)),
+            rho=zero + (self.rho if self.rho is not None else first_rho(problem)),
             sigma=zero + (fit.weight_norm**2 if fit.quadratic else fit.first_sigma),
             bound=zero + (guessed_norm_sq(problem) if norm is None else norm**2),
             total=None if fit.quadratic else map_arrays(namespace(zero).zeros_like, point),
