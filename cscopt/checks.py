@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cscopt.backend import Array, asarray_like, device, free_memory, is_array, listing, namespace, real_dtype
 
 
@@ -92,6 +94,12 @@ def count(value: Any, name: str, least: int = 0) -> int:
     return number
 
 
+def flag(value: Any, name: str) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False; got {value!r:.60}")
+
+
 def relaxation(value: Any) -> None:
     """Refuse an over-relaxation that is not between 0 and 2."""
     if not 0 < real_number(value, "relaxation") < 2:
@@ -121,8 +129,6 @@ def memory(needed: int, like: Array, what: str, instead: str) -> None:
 
 def seed(value: Any) -> int:
     """A seed from an integer, a Generator (which is asked for one), or None (a new one each time)."""
-    import numpy as np
-
     if isinstance(value, np.random.Generator):
         return int(value.integers(1 << 62))
     if value is None:

@@ -56,7 +56,7 @@ def write_report(bank: Bank, path: str | Path) -> None:
     """
     io.check_target(path, (".html", ".htm"))
     rows = "\n".join(_row(entry) for entry in bank)
-    title = html.escape(f"Dictionaries of the bank {bank.folder.resolve().name}")
+    title = html.escape(f"Bank of dictionaries: {bank.folder.resolve().name}")
     seconds = sum(entry.seconds for entry in bank)
     said = (
         f"{len(bank)} dictionaries, learned in {_span(seconds)} of work. Atoms are sorted by use, the most used first."

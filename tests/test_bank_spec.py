@@ -9,6 +9,7 @@ from bank_cases import written
 
 from cscopt import io, lowpass
 from cscopt.bank import Data, Samples, Spec
+from cscopt.bank.reading import mapping
 from cscopt.bank.spec import choose
 from cscopt.cli import main
 
@@ -41,6 +42,8 @@ from cscopt.cli import main
         ({"data": {"npz": "images.npz", "pairs": True}}, "data's pairs needs a last axis of two"),
         ({"data": {"skimage": ["lena"]}}, "name must be"),
         ({"engine": {"batch_size": 0}}, "batch_size must be at least 1"),
+        ({"engine": {"warm": "no"}}, "warm must be True or False; got 'no'"),
+        ({"data": {"npz": "images.npz", "pairs": "no"}}, "data's pairs must be True or False; got 'no'"),
     ],
 )
 def test_bad_specs_are_one_sentence_and_change_nothing(tmp_path, spec, capsys, changes, message):
@@ -50,6 +53,25 @@ def test_bad_specs_are_one_sentence_and_change_nothing(tmp_path, spec, capsys, c
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "bank").exists()
+
+
+def test_yaml_is_read_as_one_expects(tmp_path, spec, capsys):
+    text = spec.read_text()
+    for given, value in {"1e-3": 1e-3, "1E3": 1e3, "-.5e-1": -0.05, "1.e2": 100.0, "e1": "e1", "1e": "1e"}.items():
+        spec.write_text(f"a: {given}")
+        assert mapping(spec) == {"a": value}
+    spec.write_text(f"{text}\nseed: 1\nseed: 2\n")
+    assert main(["bank", "build", str(spec), "-o", str(tmp_path / "bank")]) == 2
+    assert "'seed' stands twice" in capsys.readouterr().err
+    spec.write_text("- 1")
+    with pytest.raises(TypeError, match="must hold a mapping; it holds list"):
+        mapping(spec)
+
+
+def test_a_bank_is_no_file(tmp_path, spec, capsys):
+    (tmp_path / "bank").write_text("")
+    assert main(["bank", "build", str(spec), "-o", str(tmp_path / "bank")]) == 2
+    assert "a bank is a folder" in capsys.readouterr().err
 
 
 def test_bad_data(tmp_path, rng):

@@ -414,6 +414,8 @@ def test_variation_prefers_flat_pictures(rng):
         (lambda y, d: path(CSCProblem(y, d, L1(0.1) + TotalVariation(0.1)), [0.1]), TypeError, "one penalty, not a su"),
         (lambda y, d: solve(CSCProblem(y, d, L0(0.1)), "primal-dual"), ValueError, "primal-dual needs a convex pen"),
         (lambda y, d: PrimalDual(relaxation=2), ValueError, "relaxation must lie between 0 and 2"),
+        (lambda y, d: PrimalDual(adaptive="no"), TypeError, "adaptive must be True or False; got 'no'"),
+        (lambda y, d: L1(0.1, nonnegative="no"), TypeError, "nonnegative must be True or False; got 'no'"),
         (lambda y, d: PrimalDual(rho=0), ValueError, "rho must be positive"),
         (
             lambda y, d: solve(CSCProblem(y, d, 0.1, forward=Mask((1, 8, 7), np.eye(8, 7)), fit="l1"), ADMM()),
@@ -433,6 +435,42 @@ def test_variation_prefers_flat_pictures(rng):
 def test_bad_input(rng, make, error, message):
     with pytest.raises(error, match=message):
         make(rng.random((1, 1, 8, 7)), rng.standard_normal((4, 1, 3, 3)))
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        (L1(0.1) + L1(0.1), L1(0.1) + TotalVariation(0.1), "its point.tail.v is"),
+        (L1(0.1) + L1(0.1), L1(0.1) + L1(0.1) + L1(0.1), "its point.tail.rest is absent, not of type Tail"),
+        (L1(0.1) + L1(0.1) + L1(0.1), L1(0.1) + L1(0.1), "its point.tail.rest is of type Tail, not absent"),
+    ],
+)
+def test_a_state_of_another_sum_is_refused(rng, first, then, message):
+    signal, filters = rng.standard_normal((1, 1, 8, 7)), rng.standard_normal((4, 1, 3, 3))
+    state = solve(CSCProblem(signal, filters, first), max_iter=2).state
+    with pytest.raises(ValueError, match=f"state is of another problem: {message}"):
+        solve(CSCProblem(signal, filters, then), state=state)
+
+
+def test_a_state_of_other_weights_is_a_start(rng):
+    """What depends on the penalty alone is made anew; the answer is that of the new weights."""
+    signal, filters = (
+        rng.standard_normal((1, 1, 16, 16)),
+        ConvDictionary(rng.standard_normal((4, 1, 3, 3))).normalized(),
+    )
+    plain, weighted = (
+        CSCProblem(signal, filters, L1(0.1) + TotalVariation(lam)) for lam in (0.1, np.arange(1, 5) / 20)
+    )
+    state = solve(plain, max_iter=20).state
+    found = solve(weighted, tol=1e-6, max_iter=5000, state=state)
+    assert found.status == "converged"
+    assert found.objective == pytest.approx(solve(weighted, tol=1e-6, max_iter=5000).objective, rel=2e-6)
+
+
+def test_python_sums_penalties(rng):
+    assert sum([L1(0.1), TotalVariation(0.2)]).parts[1].lam == 0.2
+    with pytest.raises(TypeError, match="unsupported operand"):
+        3 + L1(0.1)
 
 
 def test_a_penalty_counts_as_often_as_it_stands_in_a_sum(rng):

@@ -77,6 +77,8 @@ def build(
         raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
     wanted = choose(spec.cases(Samples.of(spec.data, spec.holdout)), cases)
     folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"a bank is a folder; {folder} is a file")
     if not folder.exists() and not folder.parent.is_dir():
         raise FileNotFoundError(f"cannot make {folder}: the folder {folder.parent} does not exist")
     folder.mkdir(exist_ok=True)

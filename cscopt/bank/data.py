@@ -74,6 +74,8 @@ class Data:
             raise TypeError(f"data's skimage must be a list of names; got {self.skimage!r}")
         object.__setattr__(self, "skimage", tuple(self.skimage))
         object.__setattr__(self, "divide", checks.positive_number(self.divide, "data's divide"))
+        for name in ("pairs", "colour"):
+            checks.flag(getattr(self, name), f"data's {name}")
         for name in ("at_most", "tile"):
             if getattr(self, name) is not None:
                 checks.count(getattr(self, name), f"data's {name}", 1)

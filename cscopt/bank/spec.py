@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from cscopt import checks, dictlearn
 from cscopt.bank.data import Data, Samples
+from cscopt.bank.reading import mapping
 from cscopt.bank.words import refuse_unknown
 
 ENGINES: dict[str, Any] = {"online": dictlearn.Online, "batch": dictlearn.Batch, "sporco": dictlearn.Sporco}
@@ -111,7 +112,7 @@ class Spec:
             One sentence naming the key that is wrong; for an unknown one, the nearest known.
         """
         path = Path(path)
-        given = _mapping(path)
+        given = mapping(path)
         refuse_unknown(given, KEYS, str(path))
         for key in ("data", "grid"):
             if key not in given:
@@ -180,20 +181,6 @@ def _matches(case: Case, values: Mapping[str, list[str]]) -> bool:
         elif float(getattr(case, name)) not in [checks.real_number(text, name) for text in wanted]:
             return False
     return True
-
-
-def _mapping(path: Path) -> Any:
-    import yaml
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(given, Mapping):
-        raise ValueError(f"{path} must be a mapping with the keys {', '.join(KEYS)}; it holds {type(given).__name__}")
-    return given
 
 
 def _engine(given: Any) -> tuple[str, Frozen]:

@@ -47,6 +47,7 @@ class Coder:
         if not 0 <= checks.real_number(self.tol, "tol") < 1:
             raise ValueError(f"tol must be at least 0 and below 1; got {self.tol}")
         checks.count(self.max_iter, "max_iter", 1)
+        checks.flag(self.nonnegative, "nonnegative")
         checks.choice(self.boundary, "boundary", ("circular", "zero", "none"))
         if not isinstance(self.method, Solver):
             checks.choice(self.method, "method", ("auto", *SOLVERS))

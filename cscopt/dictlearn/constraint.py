@@ -49,8 +49,7 @@ class Constraint:
     def __post_init__(self) -> None:
         checks.choice(self.norm, "norm", ("sphere", "ball"))
         for name in ("zero_mean", "nonnegative", "separable"):
-            if not isinstance(getattr(self, name), bool):
-                raise TypeError(f"{name} must be True or False; got {getattr(self, name)!r}")
+            checks.flag(getattr(self, name), name)
         if self.zero_mean and self.nonnegative:
             raise ValueError("zero_mean and nonnegative must not both be asked for: only zero is both")
         if self.separable and (self.window is not None or self.nonnegative):

@@ -47,7 +47,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     zero_mean : bool, default False
         Filters of zero mean, which high-passed images ask for.
     init : {"patches", "noise"}, ConvDictionary, array (M, \*support) or (M, C, \*support), optional
-        Filters to begin with; "patches" if absent. See `initial_filters`.
+        Filters to begin with; "patches" if absent. See `initial_filters`. Given filters bring their own number and
+        support, in the place of `n_filters` and `support`.
     channel_axis : int, optional
         Axis of the channels in an image; a bare image has none.
     validation_share : float, default 0
@@ -56,6 +57,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         Stop when an epoch lowers the objective by less than this share.
     checkpoint : path, optional
         File to go on from after an interruption; see `learn`.
+    checkpoint_seconds : float, default 60
+        Time between two savings of it.
     progress : bool, default False
     random_state : int, Generator or RandomState, default None
 
@@ -92,6 +95,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         validation_share: float = 0.0,
         stop_below: float = 1e-4,
         checkpoint: Any = None,
+        checkpoint_seconds: float = 60.0,
         progress: bool = False,
         random_state: Any = None,
     ) -> None:
@@ -107,6 +111,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         self.validation_share = validation_share
         self.stop_below = stop_below
         self.checkpoint = checkpoint
+        self.checkpoint_seconds = checkpoint_seconds
         self.progress = progress
         self.random_state = random_state
 
@@ -135,12 +140,16 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
                 stop_below=self.stop_below,
                 progress=self.progress,
                 checkpoint=self.checkpoint,
+                checkpoint_seconds=self.checkpoint_seconds,
             )
         )
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> ConvDictionaryLearning:
-        """One more pass over some images, in their order: from the filters and the statistics there are, if any."""
+        """One more pass over some images, in their order.
+
+        From the filters and the statistics there are, if any: `n_filters`, `support` and `init` count the first time.
+        """
         images = self._images(X)
         seed = _seed(self.random_state)
         engine, state = self._engine(), None

@@ -68,6 +68,7 @@ class Online(Engine):
         if checks.real_number(self.forgetting, "forgetting") < 0:
             raise ValueError(f"forgetting must not be negative; got {self.forgetting}")
         checks.count(self.updates, "updates", 1)
+        checks.flag(self.warm, "warm")
         if self.update == "surrogate" and self.boundary == "none":
             raise ValueError("boundary must not be 'none' for update='surrogate'; use update='gradient'")
 

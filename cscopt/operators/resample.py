@@ -50,6 +50,7 @@ class Bicubic(LinearOperator):
             raise ValueError(f"input_shape must be (channel, H, W); got {tuple(input_shape)}")
         if (scale is None) == (size is None):
             raise ValueError("give either scale or size")
+        checks.flag(antialias, "antialias")
         space = tuple(input_shape[1:])
         if scale is not None:
             if not 0 < checks.real_number(scale, "scale") < math.inf:

@@ -59,6 +59,9 @@ class Penalty:
         parts = [p.parts if isinstance(p, Sum) else (p,) for p in (self, other)]
         return Sum(parts=parts[0] + parts[1])
 
+    def __radd__(self, other: Any) -> Penalty:
+        return self if isinstance(other, int) and other == 0 else NotImplemented  # where ``sum`` begins
+
     def bound(self: Self, synthesis: Any) -> Self:
         """The penalty of the codes of one `Synthesis`; itself, where it does not need to know."""
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cscopt import checks
 from cscopt.backend import Array, is_complex, namespace
 from cscopt.kernels.reference import soft_threshold
 from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, total
@@ -38,6 +39,11 @@ class L1(Penalty):
 
     nonnegative: bool = False
     parts: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.flag(self.nonnegative, "nonnegative")
+        checks.flag(self.parts, "parts")
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""

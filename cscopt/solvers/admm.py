@@ -92,6 +92,7 @@ class ADMM(Solver):
         if self.rho is not None:
             checks.positive_number(self.rho, "rho")
         checks.relaxation(self.relaxation)
+        checks.flag(self.adaptive, "adaptive")
         checks.count(self.period, "period", 1)
 
     def check(self, problem: CSCProblem) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from cscopt import checks
 from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
@@ -47,6 +48,9 @@ class FISTA(Solver):
     restart: bool = True
     name: ClassVar[str] = "fista"
     arrays: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        checks.flag(self.restart, "restart")
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> FISTAState:
         x = start(problem, x0)

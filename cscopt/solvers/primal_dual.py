@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cscopt import checks
@@ -48,7 +48,7 @@ class PrimalDualState:
     count: Array
     gap: Array
     mark: Array
-    metric: Metric
+    metric: Metric = field(metadata={"of_problem": True})
     iteration: int = 0
 
 
@@ -93,6 +93,7 @@ class PrimalDual(Solver):
         if self.rho is not None:
             checks.positive_number(self.rho, "rho")
         checks.relaxation(self.relaxation)
+        checks.flag(self.adaptive, "adaptive")
 
     def check(self, problem: CSCProblem) -> None:
         if not problem.penalty.convex:

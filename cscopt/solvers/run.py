@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from cscopt.backend import Array, namespace, to_numpy
+from cscopt.backend import Array, is_array, namespace, to_numpy
 from cscopt.certificate import Certificate, compare
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy_state, join_states, reconstruct, take_state
@@ -193,14 +193,25 @@ def _checked(state: Any, fresh: Any) -> Any:
     """A copy of a given state, after comparing it with a fresh one of this problem."""
     if type(state) is not type(fresh):
         raise TypeError(f"state must be a {type(fresh).__name__}; got {type(state).__name__}")
-    for name, wanted in vars(fresh).items():
-        given = getattr(state, name)
-        shapes = getattr(given, "shape", None), getattr(wanted, "shape", None)
-        kinds = getattr(given, "dtype", None), getattr(wanted, "dtype", None)
-        if shapes[0] != shapes[1] or kinds[0] != kinds[1]:
-            raise ValueError(
-                f"state is of another problem: its {name} is {kinds[0]} {shapes[0]}, not {kinds[1]} {shapes[1]}"
-            )
+    _compare(state, fresh)
     if not np.allclose(to_numpy(state.mark), to_numpy(fresh.mark), rtol=1e-5, atol=0):
         raise ValueError("state is of another problem: its signal, filters, λ or weights differ")
-    return copy_state(state)
+    made_anew = {f.name: getattr(fresh, f.name) for f in fields(fresh) if f.metadata.get("of_problem")}
+    return replace(copy_state(state), **made_anew)
+
+
+def _compare(state: Any, fresh: Any, where: str = "") -> None:
+    """Refuse a state that is not made of the same arrays as a fresh one."""
+    for name, wanted in vars(fresh).items():
+        given, place = getattr(state, name), where + name
+        if is_array(wanted) and is_array(given):
+            told = [f"{a.dtype} {tuple(a.shape)}" for a in (given, wanted)]
+            if told[0] != told[1]:
+                raise ValueError(f"state is of another problem: its {place} is {told[0]}, not {told[1]}")
+        elif type(given) is not type(wanted) and any(
+            v is None or is_array(v) or is_dataclass(v) for v in (given, wanted)
+        ):
+            told = ["absent" if v is None else f"of type {type(v).__name__}" for v in (given, wanted)]
+            raise ValueError(f"state is of another problem: its {place} is {told[0]}, not {told[1]}")
+        elif is_dataclass(wanted):
+            _compare(given, wanted, f"{place}.")
