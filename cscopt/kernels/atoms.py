@@ -1,9 +1,9 @@
 """Compiled loops over single atoms d_m(· − p): what a sparse code does to an image, one support at a time.
 
 An item's image is flat, (groups or channels, *grid) in C order, and a coefficient is a filter, by the index of its
-first tap, with a place q = group · pixels + p, or −1 − q where the atom wraps around the grid. Space is padded to three
-axes in front, `extents`; `support` is (channels, K0, K1), and `width` its last axis. Data go by their address, as in
-`lines`.
+first tap, with a place q of that image, or −1 − q where the atom wraps around the grid. Space is padded to three axes
+in front: `extents` are these and the distance from one line to the next in memory. `support` is (channels, K0, K1), and
+`width` its last axis. Data go by their address, as in `lines`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ def correlation(
     else:
         for c in range(support[0]):
             for i in range(support[1]):
-                start = q + (c * extents[0] + i) * extents[1] * extents[2]
+                start = q + (c * extents[0] + i) * extents[1] * extents[3]
                 taps = first + (c * support[1] + i) * support[2] * width
-                total += dot_lines(image, start, extents[2], support[2], filters, taps, width, zero, one)
+                total += dot_lines(image, start, extents[3], support[2], filters, taps, width, zero, one)
     return total
 
 
@@ -42,9 +42,9 @@ def add(
     else:
         for c in range(support[0]):
             for i in range(support[1]):
-                start = q + (c * extents[0] + i) * extents[1] * extents[2]
+                start = q + (c * extents[0] + i) * extents[1] * extents[3]
                 taps = first + (c * support[1] + i) * support[2] * width
-                add_lines(image, start, extents[2], support[2], filters, taps, width, value, one, weight, weighted)
+                add_lines(image, start, extents[3], support[2], filters, taps, width, value, one, weight, weighted)
 
 
 @compiled
@@ -52,7 +52,7 @@ def _wrapped_correlation(
     filters: int, first: int, image: int, q: int, extents: Any, support: Any, width: int, zero: Any, one: Any
 ) -> Any:
     """`correlation` for an atom that wraps around."""
-    a2, line = q % extents[2], q // extents[2]
+    a2, line = q % extents[3], q // extents[3]
     a1, a0 = line % extents[1], (line // extents[1]) % extents[0]
     group = line - a0 * extents[1] - a1
     kept = min(width, extents[2] - a2)
@@ -63,7 +63,7 @@ def _wrapped_correlation(
             for j in range(support[2]):
                 row = a0 + i if a0 + i < extents[0] else a0 + i - extents[0]
                 column = a1 + j if a1 + j < extents[1] else a1 + j - extents[1]
-                start = (group + (c * extents[0] + row) * extents[1] + column) * extents[2]
+                start = (group + (c * extents[0] + row) * extents[1] + column) * extents[3]
                 for b in range(kept):
                     total += at(filters, k + b, one) * at(image, start + a2 + b, zero)
                 for b in range(kept, width):
@@ -78,7 +78,7 @@ def _wrapped_add(
     weight: int, weighted: Any,
 ) -> None:  # fmt: skip
     """`add` for an atom that wraps around."""
-    a2, line = q % extents[2], q // extents[2]
+    a2, line = q % extents[3], q // extents[3]
     a1, a0 = line % extents[1], (line // extents[1]) % extents[0]
     group = line - a0 * extents[1] - a1
     k = first
@@ -87,7 +87,7 @@ def _wrapped_add(
             for j in range(support[2]):
                 row = a0 + i if a0 + i < extents[0] else a0 + i - extents[0]
                 column = a1 + j if a1 + j < extents[1] else a1 + j - extents[1]
-                start = (group + (c * extents[0] + row) * extents[1] + column) * extents[2] + a2
+                start = (group + (c * extents[0] + row) * extents[1] + column) * extents[3] + a2
                 for b in range(width):
                     here = start + b if a2 + b < extents[2] else start + b - extents[2]
                     add_at(image, here, value * at(filters, k + b, one), weight, one, weighted)

@@ -43,7 +43,7 @@ def descend(
     """Sweeps of coordinate descent with momentum, by one member of a team: z = x + β (x − x before), x⁺ = sweep(z).
 
     image = W²(y − D x) is kept up to date. Band b holds the coefficients bands[b] ... bands[b + 1]; those of one colour
-    (b even, b odd) touch no common pixel, and are shared out. β follows Nesterov's rule up to `momentum`, from zero
+    (b even, b odd) touch no common pixel, and are shared out evenly. β follows Nesterov's rule up to `momentum`, from zero
     again whenever the objective has risen; a sweep after which it has risen by more than rounding explains is taken
     back, and the last has no momentum: so no overlap of atoms makes it diverge. Ends after `rounds`, or when no
     gradient changes by more than `tolerance` · λ. reports is (team, 2), for the members to tell each
@@ -75,9 +75,11 @@ def descend(
         wait(barrier, team)
         largest = filters.dtype.type(0)
         for color in range(colors):
-            count = (bands.size - 2 - color) // colors + 1
-            for k in range(count * member // team, count * (member + 1) // team):
-                b = color + k * colors
+            for b in range(
+                _first_band(bands, color, colors, member, team),
+                _first_band(bands, color, colors, member + 1, team),
+                colors,
+            ):
                 change = _sweep(
                     bands[b], bands[b + 1], image, values, places, atoms, curvature, level, nonnegative, weight,
                     filters, extents, support, width,
@@ -89,6 +91,20 @@ def descend(
         if reports[:, 1].max() < tolerance:
             return r + 1
     return rounds
+
+
+@compiled
+def _first_band(bands: Any, color: Any, colors: Any, member: Any, team: Any) -> Any:
+    """The first band of a colour that is a member's, by number of coefficients: where they are dense differs."""
+    total, done = 0, 0
+    for b in range(color, bands.size - 1, colors):
+        total += bands[b + 1] - bands[b]
+    for b in range(color, bands.size - 1, colors):
+        size = bands[b + 1] - bands[b]
+        if (2 * done + size) * team > 2 * total * member:
+            return b
+        done += size
+    return bands.size - 1
 
 
 @compiled

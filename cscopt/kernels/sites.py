@@ -12,6 +12,8 @@ from cscopt.kernels import atoms
 from cscopt.kernels.pool import shared_out
 
 _BAND = 16
+_LINE = 64  # bytes of the cache
+_SPACED = 512
 
 
 def three(shape: tuple[int, ...], fill: int = 1) -> tuple[int, ...]:
@@ -52,18 +54,28 @@ class Sites:
     @property
     def shape(self) -> tuple[Any, ...]:
         """The last arguments of the loops over atoms."""
-        return self.extents, self.support, self.width
+        return (*self.extents, self.extents[2]), self.support, self.width
+
+    def spaced(self, itemsize: int) -> tuple[Any, ...]:
+        """`shape` for images with a gap after each line, where lines are long.
+
+        Lines are an odd number of cache lines apart then: at a power of two an atom's would all want the same places.
+        """
+        n, unit = self.extents[2], max(1, _LINE // itemsize)
+        distance = (-(-n // unit) | 1) * unit if n * itemsize >= _SPACED else n
+        return (*self.extents, distance), self.support, self.width
 
     @cached_property
     def norms_sq(self) -> Any:
         """‖d_m‖², (maps,)."""
         return (self.filters.reshape(self.maps, -1) ** 2).sum(axis=1)
 
-    def places(self, q: Any) -> Any:
-        """q, or −1 − q where an atom wraps around."""
+    def places(self, q: Any, distance: int | None = None) -> Any:
+        """q, or −1 − q where an atom wraps around; in images whose lines are so far apart, if `distance` is given."""
         a2, line = q % self.extents[2], q // self.extents[2]
         a1, a0 = line % self.extents[1], line // self.extents[1] % self.extents[0]
         fits = [a + k <= n for a, k, n in zip((a0, a1, a2), self.reach, self.extents, strict=True)]
+        q = q if distance is None else line * distance + a2
         return np.where(fits[0] & fits[1] & fits[2], q, -1 - q)
 
     def bands(self, q: Any) -> Any:

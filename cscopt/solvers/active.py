@@ -124,14 +124,18 @@ class Item:
         return np.float64(norm_sq), np.float64(atoms.inner(self.target, residual, self.weight) + self.unseen)
 
     def descend(self, active: ActiveSet, residual: Any, rounds: int, tolerance: float) -> tuple[ActiveSet, int]:
-        """Coordinate descent on the set and what was proposed; `residual` is used up. Zeros are dropped."""
+        """Coordinate descent on the set and what was proposed. Zeros are dropped."""
         keys, values = _union(active)
         q, m = np.divmod(keys, self.sites.maps)
-        bands, places, first = self.sites.bands(q), self.sites.places(q), m * self.sites.taps
+        shape = self.sites.spaced(residual.itemsize)
+        distance = shape[0][-1]
+        bands, places, first = self.sites.bands(q), self.sites.places(q, distance), m * self.sites.taps
+        image, weight = self._spaced(residual, distance), self.weight
+        weight = None if weight is None else self._spaced(weight, distance)
         curvature = self.sites.curvatures(self.weight, keys)
         curvature = np.maximum(curvature, np.finfo(curvature.dtype).tiny)
         level = self.lam(keys)
-        before, values_before = residual.copy(), values.copy()
+        before, values_before = image.copy(), values.copy()
         most = max(1, (len(bands) - 1) // self.sites.colors)
         reports = np.zeros((most, 2))
 
@@ -139,14 +143,21 @@ class Item:
             return int(
                 descend(
                     member, team, barrier, reports[:team], bands, self.sites.colors, rounds, tolerance, _MOMENTUM,
-                    residual, before, values, values_before, places, first, curvature, level,
-                    True if self.levels.nonnegative else None, self.weight, self.sites.filters, *self.sites.shape,
+                    image, before, values, values_before, places, first, curvature, level,
+                    True if self.levels.nonnegative else None, weight, self.sites.filters, *shape,
                 )
             )  # fmt: skip
 
         done = together(work, most)[0] if len(keys) else 0
         kept = values != 0
         return ActiveSet(keys[kept], values[kept], active.proposed[:0]), done
+
+    def _spaced(self, image: Any, distance: int) -> Any:
+        """A copy of a flat image, with zeros after each line."""
+        lines = image.reshape((-1, self.sites.extents[2]))
+        wide = np.zeros((len(lines), distance), image.dtype)
+        wide[:, : lines.shape[1]] = lines
+        return wide.reshape(-1)
 
 
 def _union(active: ActiveSet) -> tuple[Any, Any]:

@@ -92,7 +92,7 @@ class WorkingSet(Solver):
         for item, residual in enumerate(_by_item(problem, state.residual)):
             excess = max(float(state.excess[item]), 64 * float(np.finfo(problem.real).eps))
             tolerance = _INNER * excess
-            active, done = item_of(problem, item).descend(state.sets[item], residual.copy(), rounds, tolerance)
+            active, done = item_of(problem, item).descend(state.sets[item], residual, rounds, tolerance)
             sets.append(active)
             sweeps = max(sweeps, done)
         state = replace(state, iteration=state.iteration + 1, sweeps=state.sweeps + sweeps)
