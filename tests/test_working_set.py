@@ -23,8 +23,9 @@ from cscopt import (
     solve,
 )
 from cscopt.kernels import Levels, reference
+from cscopt.kernels.descent import _first_band
 from cscopt.kernels.sites import Sites, three
-from cscopt.kernels.tiles import Correlator
+from cscopt.kernels.tiles import Correlator, _cut, _cuts
 from cscopt.solvers import WorkingSet
 from cscopt.solvers.local_dual import local_scale
 from cscopt.solvers.working_set import item_of
@@ -43,6 +44,9 @@ CASES = {
     "λ map an item, none": {"lam": "item", "boundary": "none"},
     "colour filters": {"shape": (2, 3, 21, 19), "filters": (5, 3, 4, 3)},
     "grey filters on colour": {"shape": (2, 3, 21, 19), "mask": True},
+    "long lines": {"shape": (2, 1, 13, 140)},
+    "long lines, mask": {"shape": (2, 1, 13, 140), "mask": True, "boundary": "none"},
+    "long lines, complex": {"shape": (1, 1, 13, 140), "dtype": "complex128"},
     "1-D": {"shape": (2, 1, 301), "filters": (4, 1, 9)},
     "1-D, long atoms": {"shape": (1, 1, 301), "filters": (3, 1, 70)},
     "3-D": {"shape": (1, 1, 11, 12, 9), "filters": (3, 1, 3, 2, 4)},
@@ -292,6 +296,33 @@ def test_a_dual_point_scaled_by_place_bounds_the_optimum(rng, case):
             better += dual > state.dual[item]
         state = solver.step(problem, state)
     assert better
+
+
+@pytest.mark.parametrize("n", [5, 12, 37, 97, 256, 500, 1001, 4096, 100_003])
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_tiles_cover_the_grid(n, k):
+    """Tiles hold what they keep and the atoms beyond it; longer ones only where they transform fewer pixels."""
+    for axis in _cuts(n, k, 2):
+        whole = axis == (n, n)
+        assert whole or (axis.step + k - 1 <= axis.length and (axis.step % 2 == 0 or axis.step == n))
+        assert whole or axis.length % 4 == 0
+    (chosen,) = _cut((n,), (k,), 2)
+    assert -(-n // chosen.step) * chosen.length <= max(1.5 * (n + k), 16)
+
+
+@pytest.mark.parametrize("team", [1, 2, 3, 8])
+def test_bands_are_shared_out_by_content(rng, team):
+    """Each band of a colour is one member's, in order, and no member has much more than its share."""
+    sizes = rng.integers(0, 1000, 41) * (rng.random(41) < 0.7)
+    bands = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    for color in (0, 1):
+        first = [_first_band(bands, color, 2, member, team) for member in range(team + 1)]
+        assert first == sorted(first)
+        shares = [sum(sizes[b] for b in range(first[k], first[k + 1], 2)) for k in range(team)]
+        assert sum(shares) == sizes[color::2].sum()
+        assert max(shares) <= sizes[color::2].sum() / team + sizes.max()
+    empty = np.zeros(5, np.int64)
+    assert _first_band(empty, 0, 2, 0, team) == _first_band(empty, 0, 2, team, team) == 4
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64"])
