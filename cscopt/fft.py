@@ -35,10 +35,13 @@ def frequency_shape(grid: tuple[int, ...], real: bool) -> tuple[int, ...]:
     return (*grid[:-1], grid[-1] // 2 + 1) if real else tuple(grid)
 
 
-def forward(x: Array, grid: tuple[int, ...]) -> Array:
-    """Discrete Fourier transform over the last ``len(grid)`` axes, zero-padded to `grid`."""
+def forward(x: Array, grid: tuple[int, ...], singly: bool = False) -> Array:
+    """Discrete Fourier transform over the last ``len(grid)`` axes, zero-padded to `grid`.
+
+    With `singly`, NumPy arrays go through a buffer of one image, which is kept for the next call, not of many.
+    """
     if is_numpy(x):
-        return _forward_numpy(x, grid)
+        return _forward_numpy(x, grid, 1 if singly else _AT_A_TIME)
     xp = namespace(x)
     axes = tuple(range(-len(grid), 0))
     transform = xp.fft.fftn if is_complex(x) else xp.fft.rfftn
@@ -169,12 +172,12 @@ def _threads_for(count: int, grid: tuple[int, ...]) -> int:
     return get_threads() if count * math.prod(grid) >= _SHORT else 1
 
 
-def _forward_numpy(x: Any, grid: tuple[int, ...]) -> Any:
+def _forward_numpy(x: Any, grid: tuple[int, ...], at_a_time: int) -> Any:
     lead, space = x.shape[: x.ndim - len(grid)], x.shape[x.ndim - len(grid) :]
     images = x.reshape((-1, *space))
     result = np.empty((len(images), *frequency_shape(grid, x.dtype.kind == "f")), np.result_type(x.dtype, np.complex64))
     inside = (slice(None), *(slice(0, n) for n in space))
-    for part, count in _parts(len(images), grid):
+    for part, count in _parts(len(images), grid, at_a_time):
         with workspace(count, grid, x.dtype, _threads_for(count, grid)) as buffers:
             if space != tuple(grid):
                 buffers.signal[...] = 0
@@ -190,7 +193,7 @@ def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool) -> Any:
     spectra = spectrum.reshape((-1, *spectrum.shape[len(lead) :]))
     result = np.empty((len(spectra), *grid), dtype)
     scale = dtype.type(1 / math.prod(grid)) if real else 1 / math.prod(grid)
-    for part, count in _parts(len(spectra), grid):
+    for part, count in _parts(len(spectra), grid, _AT_A_TIME):
         with workspace(count, grid, dtype, _threads_for(count, grid)) as buffers:
             buffers.spectrum[...] = spectra[part]
             buffers.inverse()
@@ -198,9 +201,9 @@ def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool) -> Any:
     return result.reshape((*lead, *grid))
 
 
-def _parts(images: int, grid: tuple[int, ...]) -> Iterator[tuple[slice, int]]:
-    """Images handled at a time, so that the buffers kept for the next call stay small."""
-    count = divisor(images, _AT_A_TIME // math.prod(grid))
+def _parts(images: int, grid: tuple[int, ...], at_a_time: int) -> Iterator[tuple[slice, int]]:
+    """Images handled at a time, so many pixels or one image: the buffers kept for the next call stay small."""
+    count = divisor(images, at_a_time // math.prod(grid))
     for first in range(0, images, count):
         yield slice(first, first + count), count
 

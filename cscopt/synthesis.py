@@ -110,8 +110,12 @@ class Synthesis(LinearOperator):
         size = "×".join(str(n) for n in self.space)
         what = f"transforming maps of {size} for {self.n_filters} filters"
         checks.memory(3 * one, self.like, what, "'working-set' needs no such arrays (NumPy, without forward=)")
-        taps = self._taps if self.real else namespace(self._taps).astype(self._taps, self.like.dtype)
-        values = fft.forward(taps, self.grid)
+        correlator = self.__dict__.get("correlator")
+        if correlator is not None and correlator.tile == self.grid:
+            values = correlator.spectra
+        else:
+            taps = self._taps if self.real else namespace(self._taps).astype(self._taps, self.like.dtype)
+            values = fft.forward(taps, self.grid, singly=True)
         return FilterSpectrum(values if self.factor is None else values * self.factor, self.grid, self.real)
 
     @cached_property
@@ -126,7 +130,8 @@ class Synthesis(LinearOperator):
         """Correlation with all filters tile by tile (NumPy only)."""
         from cscopt.kernels.tiles import Correlator
 
-        return Correlator(self._taps, self.grid, self.like.dtype)
+        known = self.__dict__.get("filters") if self.factor is None else None
+        return Correlator(self._taps, self.grid, self.like.dtype, spectra=None if known is None else known.values)
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:

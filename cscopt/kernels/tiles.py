@@ -44,14 +44,24 @@ class Correlator:
         Of images and codes, real or complex.
     cell : int, default 2
         Side of the cells of which `pick` proposes one coefficient each.
+    spectra : ndarray, optional
+        Those of the filters on the grid, where they are known: a tile may be the whole grid.
+
+    Attributes
+    ----------
+    tile : tuple of int
+    spectra : ndarray, (maps, channels, \*frequencies)
+        Those of the filters on a tile.
     """
 
-    def __init__(self, filters: Any, grid: tuple[int, ...], dtype: Any, cell: int = 2) -> None:
+    def __init__(self, filters: Any, grid: tuple[int, ...], dtype: Any, cell: int = 2, spectra: Any = None) -> None:
         self.grid, self.dtype, self.cell = grid, np.dtype(dtype), cell
         self.axes = _cut(grid, filters.shape[2:], cell)
         self.tile = tuple(axis.length for axis in self.axes)
-        values = fft.forward(np.asarray(filters, self.dtype), self.tile)
-        self.bank = values.reshape((*values.shape[:2], -1))
+        if spectra is None or self.tile != tuple(grid):
+            spectra = fft.forward(np.asarray(filters, self.dtype), self.tile, singly=True)
+        self.spectra = spectra
+        self.bank = spectra.reshape((*spectra.shape[:2], -1))
         self.extents = three(grid)
         self.origins = list(itertools.product(*(range(0, n, a.step) for n, a in zip(grid, self.axes, strict=True))))
         maps = len(filters)
