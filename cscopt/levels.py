@@ -93,6 +93,13 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
     return OnGrid(penalty, synthesis)
 
 
+def levels_of_codes(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Levels | None:
+    """Λ of codes that have copies on the grid; None for a penalty that is not ℓ1 entry by entry."""
+    if not isinstance(penalty, L1) or (penalty.parts and is_complex(like)):
+        return None
+    return _levels(penalty, synthesis, batch, like)
+
+
 def _levels(penalty: L1, synthesis: Synthesis, batch: int, like: Array) -> Levels:
     """Λ split into a level for each row and map and a weight map, with a wall outside the code box.
 
@@ -103,7 +110,7 @@ def _levels(penalty: L1, synthesis: Synthesis, batch: int, like: Array) -> Level
     options = {"dtype": real_dtype(like), "device": device(like)}
     lam = penalty.resolve(codes_shape, like)
     rows, maps, spatial = batch * synthesis.groups, synthesis.n_filters, len(synthesis.grid)
-    boxed = synthesis.code_space != synthesis.grid
+    boxed = synthesis.mirror is None and synthesis.code_space != synthesis.grid
     weight = None
     if lam.ndim == 0 or tuple(lam.shape[1:]) == (1,) * spatial:
         every = xp.broadcast_to(xp.reshape(lam, (1, -1)), codes_shape[:2])

@@ -12,13 +12,16 @@ from cscopt import checks, fft, kernels
 from cscopt.backend import Array, is_complex, is_numpy, namespace, real_dtype
 from cscopt.datafit import Fit, data_term
 from cscopt.datafit.fits import resolve
+from cscopt.datafit.layout import rows_of
 from cscopt.dictionary import ConvDictionary
 from cscopt.inputs import check_adjoint, checked_mask, checked_signal
 from cscopt.kernels import Levels
-from cscopt.levels import regularizer
+from cscopt.levels import levels_of_codes, regularizer
 from cscopt.linop import LinearOperator
 from cscopt.penalties import L1, ElasticNet, GradientL1, Penalty
 from cscopt.synthesis import Synthesis
+
+_DERIVED = ("zero_violation", "lipschitz", "code_levels")
 
 
 class CSCProblem:
@@ -123,6 +126,13 @@ class CSCProblem:
         """Whether the penalty is one that the fused kernels know: ℓ1 alone."""
         return isinstance(self.levels, Levels) and not self.penalty.tail
 
+    @cached_property
+    def code_levels(self) -> Any:
+        """`Levels` of every code by its place, as the working set takes them; None if the penalty is not ℓ1 entry by entry."""
+        if self.fused or self.synthesis.mirror is None:
+            return self.levels if self.fused else None
+        return levels_of_codes(self.penalty, self.synthesis, self.batch, self.code_like)
+
     @property
     def kernels(self) -> ModuleType:
         """The sweeps that serve this penalty: fused ones for ℓ1, else the reference."""
@@ -154,7 +164,7 @@ class CSCProblem:
 
     def worst(self, ascent: Array) -> Array:
         """max |DᴴAᴴ p| / Λ of each item, (batch,), of the spectrum of Aᴴ p; see `Penalty.zero_violation`."""
-        if isinstance(self.levels, Levels):
+        if isinstance(self.levels, Levels) or (self.code_levels is not None and is_numpy(ascent)):
             return self.items_max(self.violation(ascent))
         return self.penalty.zero_violation(self.correlations(ascent))
 
@@ -227,14 +237,16 @@ class CSCProblem:
         return self.synthesis.embed(xp.astype(codes, self.code_dtype, copy=False))
 
     def violation(self, ascent: Array) -> Array:
-        """max |Dᴴ ascent| / Λ of each row (`Levels` alone)."""
+        """max |Dᴴ ascent| / Λ of each row, for a penalty that is ℓ1 entry by entry (NumPy) or has `Levels`."""
         if not is_numpy(ascent):
             return kernels.for_array(ascent).violation(ascent, self.system.filters, self.levels)
         if self.system.factor is not None:
             ascent = ascent * np.conj(self.system.factor)
         image = fft.inverse(ascent, self.synthesis.grid, self.synthesis.real)
-        worst = self.synthesis.correlator.worst
-        return np.array([worst(image[r : r + 1], self.levels.of_rows(slice(r, r + 1))) for r in range(len(image))])
+        if self.synthesis.mirror is not None:
+            image = rows_of(self.synthesis, self.synthesis.image(ascent))
+        worst, levels = self.synthesis.correlator.worst, self.code_levels
+        return np.array([worst(image[r : r + 1], levels.of_rows(slice(r, r + 1))) for r in range(len(image))])
 
     def items_sum(self, rows: Array) -> Array:
         """Sum over the rows of each item."""
@@ -253,7 +265,7 @@ class CSCProblem:
         """The problem of some items of the batch (unchecked: they were checked as part of the whole)."""
         xp = namespace(self.signal)
         new = object.__new__(CSCProblem)
-        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("zero_violation", "lipschitz")})
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _DERIVED})
         new.signal = xp.take(self.signal, items, axis=0)
         new.codes_shape = (new.signal.shape[0], *self.codes_shape[1:])
         new.datafit = self.datafit.take(items)
@@ -265,7 +277,7 @@ class CSCProblem:
     def with_penalty(self, penalty: Penalty) -> CSCProblem:
         """The same problem with another penalty; spectra are shared."""
         new = object.__new__(CSCProblem)
-        new.__dict__.update({k: v for k, v in self.__dict__.items() if k != "zero_violation"})
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("zero_violation", "code_levels")})
         if penalty.nonnegative and not self.synthesis.real:
             raise ValueError("penalty must not be non-negative where codes are complex")
         new.penalty = penalty.repeated(self.dictionary.n_filters, self.synthesis.groups).bound(self.synthesis)

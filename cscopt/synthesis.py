@@ -120,9 +120,16 @@ class Synthesis(LinearOperator):
 
     @cached_property
     def sites(self) -> Sites:
-        """The atoms on the grid one by one, for sparse codes (NumPy only)."""
+        """The atoms one by one, for sparse codes (NumPy only)."""
         from cscopt.kernels.sites import Sites
 
+        if self.mirror is not None:
+            from cscopt.kernels.mirrored import MirroredSites
+
+            forms = math.prod(2 * (k // 2) + 1 for k in self._taps.shape[2:])
+            what = f"holding the {forms} forms that each filter has near a symmetric boundary"
+            checks.memory(3 * forms * self._taps.nbytes, self.like, what, "use 'admm', 'fista' or 'ista'")
+            return MirroredSites(self._taps, self.space, self.groups)
         return Sites(self._taps, self.grid, self.groups)
 
     @cached_property
@@ -131,7 +138,12 @@ class Synthesis(LinearOperator):
         from cscopt.kernels.tiles import Correlator
 
         known = self.__dict__.get("filters") if self.factor is None else None
-        return Correlator(self._taps, self.grid, self.like.dtype, spectra=None if known is None else known.values)
+        spectra = None if known is None else known.values
+        if self.mirror is not None:
+            from cscopt.kernels.mirrored import MirroredCorrelator
+
+            return MirroredCorrelator(self._taps, self.space, self.grid, self.like.dtype, spectra)
+        return Correlator(self._taps, self.grid, self.like.dtype, spectra=spectra)
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:
@@ -200,20 +212,20 @@ class Synthesis(LinearOperator):
         """D x of sparse codes, atom by atom, as a NumPy array."""
         if codes.shape[1:] != self.codes_shape:
             raise ValueError(f"codes must have shape (batch, *{self.codes_shape}); got {codes.shape}")
-        if self.mirror is not None:
-            return self.apply(codes.to_dense())
-        pixels = math.prod(self.code_space)
+        pixels, grid = math.prod(self.code_space), self.sites.grid
         row, place = np.divmod(codes.index, pixels)
         item, row = np.divmod(row, self.codes_shape[0])
         group, m = np.divmod(row, self.n_filters)
-        p = np.ravel_multi_index(np.unravel_index(place, self.code_space), self.grid)
-        keys = (group * math.prod(self.grid) + p) * self.n_filters + m
-        images = np.zeros((codes.shape[0], self.channels * math.prod(self.grid)), codes.values.dtype)
+        p = np.ravel_multi_index(np.unravel_index(place, self.code_space), grid)
+        keys = (group * math.prod(grid) + p) * self.n_filters + m
+        images = np.zeros((codes.shape[0], self.channels * math.prod(grid)), codes.values.dtype)
         for k, image in enumerate(images):
             mine = np.flatnonzero(item == k)
             mine = mine[np.argsort(keys[mine])]
             self.sites.subtract(image, None, keys[mine], -codes.values[mine])
-        return self._cropped(images.reshape((-1, self.image_channels, *self.grid)))
+        if self.mirror is not None:
+            return images.reshape((-1, self.channels, *grid))
+        return self._cropped(images.reshape((-1, self.image_channels, *grid)))
 
     def adjoint(self, image: Array) -> Array:
         """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""

@@ -12,10 +12,14 @@ def ones(signal: Array) -> Array:
     return namespace(signal).ones(signal.shape, dtype=real_dtype(signal), device=signal.device)
 
 
+def rows_of(synthesis: Synthesis, image: Array) -> Array:
+    r"""An image (batch, channel, \*space) as rows (batch · groups, channels a map, \*space)."""
+    return namespace(image).reshape(image, (-1, synthesis.channels // synthesis.groups, *synthesis.space))
+
+
 def on_grid(synthesis: Synthesis, image: Array) -> Array:
-    r"""An image (batch, channel, \*space) on the grid, zero outside."""
-    lead = (-1, synthesis.channels // synthesis.groups, *synthesis.space)
-    return pad(namespace(image).reshape(image, lead), synthesis.grid, synthesis.offset)
+    """The rows of an image on the grid, zero outside."""
+    return pad(rows_of(synthesis, image), synthesis.grid, synthesis.offset)
 
 
 def back_projected(synthesis: Synthesis, forward: LinearOperator | None, data: Array) -> Array:

@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 
 from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
-from cscopt.datafit.layout import back_projected, on_grid, ones, taken
+from cscopt.datafit.layout import back_projected, on_grid, ones, rows_of, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
 
@@ -154,10 +154,22 @@ class LeastSquares:
     @cached_property
     def on_grid(self) -> tuple[Array, Array]:
         """W² and W² y laid on the grid, where W = 0 outside the image."""
-        signal, synthesis = self.signal, self.synthesis
+        weight, weighted = self._weights()
+        return on_grid(self.synthesis, weight), on_grid(self.synthesis, weighted)
+
+    @property
+    def on_sites(self) -> tuple[Array, Array]:
+        """W² and W² y where `Synthesis.sites` has its pixels: on the grid, or the image itself for mirrored codes."""
+        if self.synthesis.mirror is None:
+            return self.on_grid
+        return rows_of(self.synthesis, self._weights()[0]), rows_of(self.synthesis, self._weights()[1])
+
+    def _weights(self) -> tuple[Array, Array]:
+        """W² and W² y in the data's space."""
+        signal = self.signal
         weight = ones(signal) if self.mask is None else ones(signal) * self.mask**2
-        image = namespace(signal).real(signal) if synthesis.real and is_complex(signal) else signal
-        return on_grid(synthesis, weight), on_grid(synthesis, weight * image)
+        image = namespace(signal).real(signal) if self.synthesis.real and is_complex(signal) else signal
+        return weight, weight * image
 
     def moved(self, data: Array, sigma: Array) -> Array:
         """argmin over u of ½‖W(u − y)‖² + σ/2 ‖u − data‖² in the data's space, with σ for each item."""

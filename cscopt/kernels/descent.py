@@ -43,11 +43,11 @@ def descend(
     """Sweeps of coordinate descent with momentum, by one member of a team: z = x + β (x − x before), x⁺ = sweep(z).
 
     image = W²(y − D x) is kept up to date. Band b holds the coefficients bands[b] ... bands[b + 1]; those of one colour
-    (b even, b odd) touch no common pixel, and are shared out evenly. β follows Nesterov's rule up to `momentum`, from zero
-    again whenever the objective has risen; a sweep after which it has risen by more than rounding explains is taken
-    back, and the last has no momentum: so no overlap of atoms makes it diverge. Ends after `rounds`, or when no
-    gradient changes by more than `tolerance` · λ. reports is (team, 2), for the members to tell each
-    other; returns the rounds done.
+    (b even, b odd) touch no common pixel, and are shared out evenly. β follows Nesterov's rule up to `momentum`, from
+    zero again whenever the objective has risen; a sweep after which it has risen by more than rounding explains is
+    taken back, and the last has no momentum: so no overlap of atoms makes it diverge. Ends after `rounds`, or when no
+    gradient changes by more than `tolerance` · λ. reports is (team, 2), for the members to tell each other; returns the
+    rounds done.
     """
     mine = image.size * member // team, image.size * (member + 1) // team
     my_codes = values.size * member // team, values.size * (member + 1) // team

@@ -33,17 +33,25 @@ class Sites:
     grid : tuple of int
     groups : int
         Images that are coded on their own, each with all filters.
+
+    Attributes
+    ----------
+    reach : tuple of int
+        The support, padded to three axes.
+    touched : tuple of (int, int)
+        Along each axis, where the box of pixels that an atom may touch begins, from its coefficient, and its length.
     """
 
     def __init__(self, filters: Any, grid: tuple[int, ...], groups: int) -> None:
-        self.maps, self.groups, self.extents = len(filters), groups, three(grid)
+        self.maps, self.groups, self.grid, self.extents = len(filters), groups, tuple(grid), three(grid)
         self.filters = np.ascontiguousarray(filters).reshape(-1)
         self.taps = self.filters.size // self.maps
         reach = three(filters.shape[2:])
         self.reach = reach
         self.support, self.width = (filters.shape[1], *reach[:2]), reach[2]
         self.pixels = math.prod(grid)
-        axis = 3 - len(grid)
+        self.touched = tuple((0, k) for k in reach)
+        self.banded = axis = 3 - len(grid)
         count = max(1, self.extents[axis] // max(reach[axis] - 1, _BAND))
         count = count if count == 1 else count // 2 * 2
         self.colors = 1 if count == 1 else 2
@@ -67,16 +75,25 @@ class Sites:
 
     @cached_property
     def norms_sq(self) -> Any:
-        """‖d_m‖², (maps,)."""
+        """‖d_m‖² of each atom that `first` tells."""
         return (self.filters.reshape(self.maps, -1) ** 2).sum(axis=1)
 
     def places(self, q: Any, distance: int | None = None) -> Any:
-        """q, or −1 − q where an atom wraps around; in images whose lines are so far apart, if `distance` is given."""
-        a2, line = q % self.extents[2], q // self.extents[2]
-        a1, a0 = line % self.extents[1], line // self.extents[1] % self.extents[0]
-        fits = [a + k <= n for a, k, n in zip((a0, a1, a2), self.reach, self.extents, strict=True)]
-        q = q if distance is None else line * distance + a2
+        """Where atoms begin: q, or −1 − q for one that wraps; `distance` between lines is the grid's if absent."""
+        places = self.coordinates(q)[1:]
+        fits = [a + k <= n for a, k, n in zip(places, self.reach, self.extents, strict=True)]
+        q = q if distance is None else q // self.extents[2] * distance + places[2]
         return np.where(fits[0] & fits[1] & fits[2], q, -1 - q)
+
+    def coordinates(self, q: Any) -> tuple[Any, Any, Any, Any]:
+        """Group and place along each axis."""
+        line = q // self.extents[2]
+        plane = line // self.extents[1]
+        return plane // self.extents[0], plane % self.extents[0], line % self.extents[1], q % self.extents[2]
+
+    def first(self, q: Any, m: Any) -> Any:
+        """Index of the first tap of the atoms of filters m at q."""
+        return m * self.taps
 
     def bands(self, q: Any) -> Any:
         """Where in sorted places each band begins: bands two apart touch no common pixel."""
@@ -85,7 +102,7 @@ class Sites:
     def subtract(self, image: Any, weight: Any, keys: Any, values: Any) -> None:
         """image −= weight · D x, for a flat image and sorted keys."""
         q, m = np.divmod(keys, self.maps)
-        bands, places, first = self.bands(q), self.places(q), m * self.taps
+        bands, places, first = self.bands(q), self.places(q), self.first(q, m)
         for color in range(self.colors):
             mine = range(color, len(bands) - 1, self.colors)
 
@@ -101,7 +118,7 @@ class Sites:
     def correlations(self, image: Any, keys: Any) -> Any:
         """⟨d_m(· − p), image⟩ of each coefficient, for a flat image."""
         q, m = np.divmod(keys, self.maps)
-        places, first, out = self.places(q), m * self.taps, np.empty(len(keys), image.dtype)
+        places, first, out = self.places(q), self.first(q, m), np.empty(len(keys), image.dtype)
 
         def work(begin: int, end: int) -> list[Any]:
             atoms.correlations(begin, end, image, self.filters, places, first, out, *self.shape)
@@ -113,7 +130,8 @@ class Sites:
     def curvatures(self, weight: Any, keys: Any) -> Any:
         """‖W d_m(· − p)‖² of each coefficient, for a flat image W² or None."""
         if weight is None:
-            return self.norms_sq[keys % self.maps]
-        squared = Sites.__new__(Sites)
+            q, m = np.divmod(keys, self.maps)
+            return self.norms_sq[self.first(q, m) // self.taps]
+        squared = object.__new__(type(self))
         squared.__dict__.update(self.__dict__, filters=self.filters**2)
         return squared.correlations(weight, keys)

@@ -46,6 +46,8 @@ class Correlator:
         Side of the cells of which `pick` proposes one coefficient each.
     spectra : ndarray, optional
         Those of the filters on the grid, where they are known: a tile may be the whole grid.
+    axes : tuple of Axis, optional
+        How to cut the grid; the cheapest way if absent. `spectra` are on these tiles then.
 
     Attributes
     ----------
@@ -54,11 +56,19 @@ class Correlator:
         Those of the filters on a tile.
     """
 
-    def __init__(self, filters: Any, grid: tuple[int, ...], dtype: Any, cell: int = 2, spectra: Any = None) -> None:
+    def __init__(
+        self,
+        filters: Any,
+        grid: tuple[int, ...],
+        dtype: Any,
+        cell: int = 2,
+        spectra: Any = None,
+        axes: tuple[Axis, ...] | None = None,
+    ) -> None:
         self.grid, self.dtype, self.cell = grid, np.dtype(dtype), cell
-        self.axes = _cut(grid, filters.shape[2:], cell)
+        self.axes = _cut(grid, filters.shape[2:], cell) if axes is None else axes
         self.tile = tuple(axis.length for axis in self.axes)
-        if spectra is None or self.tile != tuple(grid):
+        if spectra is None or (axes is None and self.tile != tuple(grid)):
             spectra = fft.forward(np.asarray(filters, self.dtype), self.tile, singly=True)
         self.spectra = spectra
         self.bank = spectra.reshape((*spectra.shape[:2], -1))
@@ -107,12 +117,13 @@ class Correlator:
             for group, origin, first, source in self._pieces(images, begin, end):
                 pointwise.spread(self.bank[first : first + self.count], source, space.spectrum.reshape(self.count, -1))
                 space.inverse()
+                maps = space.signal.reshape((self.count, *three(self.tile)))
+                self._settle(maps)
                 here = None if weight is None else weight[group % len(weight)]
                 if here is not None and len(here) > 1:
                     here = here[first : first + self.count]
                 cells.pick(
-                    space.signal.reshape((self.count, *three(self.tile))),
-                    origin, self._valid(origin), group, first, len(self.bank),
+                    maps, origin, self._valid(origin), group, first, len(self.bank),
                     level[group % len(level), first : first + self.count], here, scale, real.type(threshold),
                     True if levels.nonnegative else None, per_axis, self.extents, best, index, worst,
                 )  # fmt: skip
@@ -127,10 +138,17 @@ class Correlator:
                 group, place = divmod(tile, len(self.origins))
                 origin = three(self.origins[place], 0)
                 if tile != last:
-                    cells.cut(images[group], origin, space.signal.reshape((-1, *three(self.tile))))
+                    self._load(images[group], origin, space.signal.reshape((-1, *three(self.tile))))
                     space.forward()
                     last = tile
                 yield group, origin, chunk * self.count, space.spectrum.reshape((images.shape[1], -1))
+
+    def _load(self, image: Any, origin: tuple[int, ...], tile: Any) -> None:
+        """Write the tile that begins at `origin` of an image."""
+        cells.cut(image, origin, tile)
+
+    def _settle(self, maps: Any) -> None:
+        """What correlations of a tile still need."""
 
     def _valid(self, origin: tuple[int, ...]) -> tuple[int, ...]:
         steps = three(tuple(axis.step for axis in self.axes))
@@ -169,7 +187,7 @@ def _cuts(n: int, k: int, cell: int) -> list[Axis]:
 
 
 def _lengths(least: int, enough: int) -> list[int]:
-    """Lengths from `least` up to the first that is `enough`: multiples of 4 without a factor above 5, fast by vectors."""
+    """Lengths from `least` up to the first that is `enough`: multiples of 4 with no prime factor above 5."""
     most = 4 * 2 ** max(0, math.ceil(math.log2(enough / 4)))
     powers = ([p**e for e in range(most.bit_length()) if 4 * p**e <= most] for p in (2, 3, 5))
     every = sorted(length for a, b, c in itertools.product(*powers) if least <= (length := 4 * a * b * c) <= most)

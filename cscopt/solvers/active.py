@@ -63,15 +63,15 @@ class Item:
     def __init__(self, problem: CSCProblem, item: int) -> None:
         synthesis, fit = problem.synthesis, problem.datafit
         self.sites, self.correlator = synthesis.sites, synthesis.correlator
-        weight, target = fit.on_grid
+        weight, target = fit.on_sites
         groups, dtype = synthesis.groups, problem.code_dtype
         rows = slice(item * groups, (item + 1) * groups)
         self.shape = target[rows].shape
         self.target = np.ascontiguousarray(target[rows], dtype).reshape(-1)
         self.weight = None
-        if problem.mask is not None or synthesis.boundary == "none":
+        if problem.mask is not None or synthesis.boundary == "none":  # else it is one wherever an atom may be
             self.weight = np.ascontiguousarray(weight[rows]).reshape(-1)
-        self.levels = problem.levels.of_rows(rows)
+        self.levels = problem.code_levels.of_rows(rows)
         self.unseen = 0.0
         if synthesis.real and np.iscomplexobj(problem.signal):
             seen = atoms.inner(self.target, self.target, self.weight)
@@ -111,7 +111,7 @@ class Item:
         return self._dual_of(point, self.correlator.worst(point.reshape(self.shape), self.levels))
 
     def _scaled(self, residual: Any, cells: Any) -> Any:
-        scale = local_scale(cells, self.correlator.cell, self.sites.reach, self.sites.extents)
+        scale = local_scale(cells, self.correlator.cell, self.sites.touched, self.sites.extents)
         image = residual.reshape((len(scale), -1, *scale.shape[1:]))
         return (image * scale[:, None].astype(self.levels.level.dtype, copy=False)).reshape(-1)
 
@@ -129,7 +129,7 @@ class Item:
         q, m = np.divmod(keys, self.sites.maps)
         shape = self.sites.spaced(residual.itemsize)
         distance = shape[0][-1]
-        bands, places, first = self.sites.bands(q), self.sites.places(q, distance), m * self.sites.taps
+        bands, places, first = self.sites.bands(q), self.sites.places(q, distance), self.sites.first(q, m)
         image, weight = self._spaced(residual, distance), self.weight
         weight = None if weight is None else self._spaced(weight, distance)
         curvature = self.sites.curvatures(self.weight, keys)

@@ -29,8 +29,8 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     if problem.forward is not None:
         return FISTA(), "a forward operator rules out the others"
-    if not problem.fused:
-        return ADMM(), "of those that serve this penalty and boundary, the one whose quadratic step is exact"
+    if problem.code_levels is None:
+        return ADMM(), "of those that serve this penalty, the one whose quadratic step is exact"
     if not is_numpy(problem.signal):
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
     ratio = float(namespace(problem.zero_violation).max(problem.zero_violation))

@@ -36,8 +36,8 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
     Raises
     ------
     TypeError, ValueError
-        If the problem has a forward operator, another fit than least squares, another penalty than L1, a symmetric
-        boundary, or lives on other arrays.
+        If the problem has a forward operator, another fit than least squares, another penalty than L1, or
+        lives on other arrays.
     """
     from scipy.sparse.linalg import LinearOperator, cg
 
@@ -46,9 +46,7 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
         raise ValueError("debias serves problems on NumPy arrays without forward=")
     if not problem.datafit.quadratic:
         raise ValueError(f"debias serves least squares alone; the fit of the solution is {problem.fit.name!r}")
-    if problem.synthesis.mirror is not None:
-        raise ValueError("debias cannot serve boundary='symmetric'")
-    if not problem.fused:
+    if problem.code_levels is None:
         raise ValueError(
             f"debias serves the L1 penalty alone; that of the solution is {type(problem.penalty).__name__}"
         )

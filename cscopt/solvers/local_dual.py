@@ -17,7 +17,7 @@ _MARGIN = 2
 """Cells over which the scale changes, on either side of a violator's support."""
 
 
-def local_scale(violation: Any, cell: int, reach: tuple[int, ...], extents: tuple[int, ...]) -> Any:
+def local_scale(violation: Any, cell: int, touched: tuple[tuple[int, int], ...], extents: tuple[int, ...]) -> Any:
     r"""s at each pixel, (groups, \*extents), from the worst violation of each cell.
 
     Parameters
@@ -26,18 +26,18 @@ def local_scale(violation: Any, cell: int, reach: tuple[int, ...], extents: tupl
         max |⟨d(· − p), r⟩| / Λ over the coefficients at the places p of a cell; 0 where it may be counted as 1.
     cell : int
         Side of the cells in pixels.
-    reach : tuple of int
-        Support of the filters: atom p touches the pixels p ... p + reach − 1.
+    touched : tuple of (int, int)
+        First pixel, from p, of those that an atom p may touch along each axis, and their number.
     extents : tuple of int
         Pixels along each axis, on a circular grid.
     """
     excess = np.maximum(violation - 1, 0)
-    for axis, (n, k) in enumerate(zip(extents, reach, strict=True), start=1):
+    for axis, (n, (begin, k)) in enumerate(zip(extents, touched, strict=True), start=1):
         if n == 1:
             continue
         behind = -(-(k - 1) // cell)
         width = behind + 4 * _MARGIN + 1
-        centred = np.roll(excess, behind // 2, axis=axis)
+        centred = np.roll(excess, behind // 2 + begin // cell, axis=axis)
         window = width + (behind % 2)
         excess = ndimage.maximum_filter1d(centred, window, axis=axis, mode="wrap")
         excess = ndimage.uniform_filter1d(excess, 2 * _MARGIN + 1, axis=axis, mode="wrap")

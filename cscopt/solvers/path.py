@@ -19,8 +19,9 @@ from cscopt.solvers.solution import Solution
 _LEAST = 1e-5
 """Share of λ_max below which no λ is tried."""
 
-_STEP, _MOST, _CAP = 1.2, 60, 50.0
-"""First steps in log t, the penalised problems that are solved at most, and what stands for an infinite slack."""
+_STEP, _MOST, _CAP, _FINEST = 1.2, 60, 50.0, 1e-13
+"""First steps in log t, the penalised problems that are solved at most, what stands for an infinite slack, and the
+smallest gap that is asked of a problem."""
 
 
 @dataclass(frozen=True)
@@ -192,11 +193,20 @@ class _Search:
         """Slack at log t inside a bracket, ever more exact, until the gap is small enough."""
         if t in self.seen:
             return self.seen[t]
-        self.inner = max(self.inner / 2, 1e-13)
+        self.inner = max(self.inner / 2, _FINEST)
         slack = self.at(t)
         if self.over:
             raise _Over
         return slack
+
+    def refine(self, t: float, feasible: float) -> None:
+        """Near the t that was found, ten times as exactly each time; `feasible` is the sign of where it is met."""
+        while self.inner > _FINEST:
+            self.inner = max(self.inner / 10, _FINEST)
+            slack = self.at(t)
+            if self.over:
+                return
+            t += feasible * (3 * max(slack, 0.0) + 0.05 * self.tol)
 
     @property
     def gap(self) -> float:
@@ -227,7 +237,8 @@ def _bracket(
         from scipy.optimize import brentq  # slow to import
 
         with contextlib.suppress(_Over):
-            brentq(search.within, low[0], high[0], xtol=0.1 * tol)
+            root = brentq(search.within, low[0], high[0], xtol=0.1 * tol)
+            search.refine(root, 1.0 if high[1] <= 0 else -1.0)
     if search.best is None or not (search.over or apart):
         raise ValueError(_not_reached(search, name, level, low[1] > 0))
     return ConstrainedSolution(search.best, search.objective, max(0.0, search.gap), search.scale, search.solves)

@@ -48,7 +48,7 @@ class WorkingSet(Solver):
     under one atom, with momentum between sweeps; then drops zeros, recomputes r = W²(y − D x), and correlates it with
     all filters, tile by tile: that gives the certificate, and of each small cell the worst violator of
     |⟨d_j, r⟩| ≤ λ, to be added. Time and memory follow the number of coefficients that are not zero, and the size of
-    the image, not of the maps. It serves NumPy arrays without a forward operator, and all boundaries but symmetric.
+    the image, not of the maps. It serves NumPy arrays without a forward operator, and all boundaries.
 
     Parameters
     ----------
@@ -71,9 +71,7 @@ class WorkingSet(Solver):
         super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
-        if problem.synthesis.mirror is not None:
-            raise ValueError("working-set cannot serve boundary='symmetric'; use 'admm', 'fista' or 'ista'")
-        if not problem.fused:
+        if problem.code_levels is None:
             raise ValueError("working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'")
         if not is_numpy(problem.signal):
             raise TypeError("working-set serves NumPy arrays only; use 'admm', 'fista' or 'ista'")
@@ -81,7 +79,11 @@ class WorkingSet(Solver):
     def init(self, problem: CSCProblem, x0: Any = None) -> WorkingSetState:
         sets = active_sets(problem, None if x0 is None else _sparse(problem, x0))
         zeros = np.zeros(problem.batch)
-        shape = (problem.batch * problem.synthesis.groups, problem.synthesis.image_channels, *problem.synthesis.grid)
+        shape = (
+            problem.batch * problem.synthesis.groups,
+            problem.synthesis.image_channels,
+            *problem.synthesis.sites.grid,
+        )
         residual = np.zeros(shape, problem.code_dtype)
         state = WorkingSetState(tuple(sets), residual, zeros, zeros, zeros, (None,) * problem.batch, mark(problem))
         return self._looked(problem, state, sets)
@@ -162,7 +164,7 @@ def listed(problem: CSCProblem, sets: Sequence[ActiveSet]) -> SparseCodes:
     for item, active in enumerate(sets):
         q, m = np.divmod(active.keys, synthesis.n_filters)
         group, p = np.divmod(q, synthesis.sites.pixels)
-        place = np.ravel_multi_index(np.unravel_index(p, synthesis.grid), synthesis.code_space)
+        place = np.ravel_multi_index(np.unravel_index(p, synthesis.sites.grid), synthesis.code_space)
         row = (item * synthesis.groups + group) * synthesis.n_filters + m
         flat = row * math.prod(synthesis.code_space) + place
         order = np.argsort(flat)
@@ -206,7 +208,7 @@ def _first(problem: CSCProblem, x0: SparseCodes | None, item: int) -> ActiveSet:
     values = x0.values[begin:end].astype(dtype)
     row, place = np.divmod(x0.index[begin:end] - item * size, math.prod(synthesis.code_space))
     group, m = np.divmod(row, synthesis.n_filters)
-    p = np.ravel_multi_index(np.unravel_index(place, synthesis.code_space), synthesis.grid)
+    p = np.ravel_multi_index(np.unravel_index(place, synthesis.code_space), synthesis.sites.grid)
     kept = values > 0 if problem.penalty.nonnegative else values != 0
     keys = (((group * synthesis.sites.pixels + p) * synthesis.n_filters) + m)[kept]
     order = np.argsort(keys)

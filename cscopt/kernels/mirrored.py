@@ -1,0 +1,125 @@
+"""Atoms of a boundary where codes go on as their mirror image: near it they are filters of their own.
+
+A coefficient and its copies beyond the border make one atom, which is cut off at the border: it lies within the box of
+a support that is pushed back inside. What it looks like there depends on the coefficient's distance from the border
+alone, so that each filter has 2h + 1 forms along an axis, with h half its support; see `Mirror` for the definition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cscopt.kernels.scalars import compiled
+from cscopt.kernels.sites import Sites, three
+from cscopt.kernels.tiles import Axis, Correlator
+
+
+class MirroredSites(Sites):
+    r"""`Sites` for atoms of mirrored codes: keys count the pixels of the image, and no atom wraps around."""
+
+    def __init__(self, filters: Any, space: tuple[int, ...], groups: int) -> None:
+        super().__init__(filters, space, groups)
+        self.half = tuple(k // 2 for k in self.reach)
+        forms = [_forms(k) for k in self.reach]
+        taps = np.asarray(filters, np.float64).reshape((self.maps, filters.shape[1], *self.reach))
+        every = np.einsum("uai,vbj,wck,mnijk->uvwmnabc", *forms, taps, optimize=True)
+        self.filters = np.ascontiguousarray(every, filters.dtype).reshape(-1)
+        self.touched = tuple((1 - k, 2 * k - 1) for k in self.reach)
+
+    @cached_property
+    def norms_sq(self) -> Any:
+        return (self.filters.reshape(-1, self.taps) ** 2).sum(axis=1)
+
+    def first(self, q: Any, m: Any) -> Any:
+        form = np.zeros_like(q)
+        for a, n, h in zip(self.coordinates(q)[1:], self.extents, self.half, strict=True):
+            form = form * (2 * h + 1) + np.minimum(a, h) + np.maximum(a - (n - 1 - h), 0)
+        return (form * self.maps + m) * self.taps
+
+    def places(self, q: Any, distance: int | None = None) -> Any:
+        group, *starts = self._starts(q)
+        line = (group * self.extents[0] + starts[0]) * self.extents[1] + starts[1]
+        return line * (self.extents[2] if distance is None else distance) + starts[2]
+
+    def bands(self, q: Any) -> Any:
+        group, *starts = self._starts(q)
+        rows = [start if a == self.banded else np.zeros_like(q) for a, start in enumerate(starts)]
+        line = (group * self.extents[0] + rows[0]) * self.extents[1] + rows[1]
+        return np.searchsorted(line * self.extents[2] + rows[2], self.edges).astype(np.int64)
+
+    def _starts(self, q: Any) -> tuple[Any, ...]:
+        """Group, and where the box of each atom begins."""
+        group, *places = self.coordinates(q)
+        inside = zip(places, self.half, self.extents, self.reach, strict=True)
+        return group, *(np.clip(a - h, 0, n - k) for a, h, n, k in inside)
+
+
+class MirroredCorrelator(Correlator):
+    r"""`Correlator` for atoms of mirrored codes: one tile, whose borders are folded back.
+
+    Parameters
+    ----------
+    filters, dtype, cell, spectra
+        As in `Correlator`.
+    space : tuple of int
+        Of the image, and of the codes.
+    grid : tuple of int
+        At least image and support, less one, long.
+    """
+
+    def __init__(
+        self, filters: Any, space: tuple[int, ...], grid: tuple[int, ...], dtype: Any, spectra: Any = None
+    ) -> None:
+        self.half = three(tuple(k // 2 for k in filters.shape[2:]), 0)
+        self.before = three(tuple(k - 1 - k // 2 for k in filters.shape[2:]), 0)
+        axes = tuple(Axis(length, n) for length, n in zip(grid, space, strict=True))
+        super().__init__(filters, space, dtype, spectra=spectra, axes=axes)
+
+    def _load(self, image: Any, origin: tuple[int, ...], tile: Any) -> None:
+        """The image on the grid, half a support from its origin: a coefficient's correlation stands at its place."""
+        tile[...] = 0
+        tile[(slice(None), *(slice(h, h + n) for h, n in zip(self.half, self.extents, strict=True)))] = image
+
+    def _settle(self, maps: Any) -> None:
+        fold(maps, self.extents, self.before, self.half)
+
+
+def _forms(k: int) -> Any:
+    """T (forms, k, k): the atom of a coefficient in its box, of taps d, is T[form] d along an axis."""
+    h, n = k // 2, 4 * k
+    forms = np.zeros((2 * h + 1, k, k))
+    for form, p in enumerate([*range(h), 2 * k, *range(n - h, n)]):
+        start = min(max(p - h, 0), n - k)
+        copies = {p} | ({-1 - p} if p < k - 1 - h else set()) | ({2 * n - 1 - p} if p >= n - h else set())
+        for e, tap in itertools.product(copies, range(k)):
+            t = e + tap - h
+            if 0 <= t < n:
+                forms[form, t - start, tap] += 1
+    return forms
+
+
+@compiled
+def fold(maps: Any, extents: Any, before: Any, after: Any) -> None:
+    """Eᵀ in place, of maps (count, G0, G1, G2): what stands before 0 (at the end of an axis) and from n on."""
+    for m in range(maps.shape[0]):
+        tile = maps[m]
+        for i in range(before[0]):
+            tile[i] += tile[tile.shape[0] - 1 - i]
+        for i in range(after[0]):
+            tile[extents[0] - 1 - i] += tile[extents[0] + i]
+        for a in range(extents[0]):
+            plane = tile[a]
+            for j in range(before[1]):
+                plane[j] += plane[plane.shape[0] - 1 - j]
+            for j in range(after[1]):
+                plane[extents[1] - 1 - j] += plane[extents[1] + j]
+            for b in range(extents[1]):
+                line = plane[b]
+                for c in range(before[2]):
+                    line[c] += line[line.size - 1 - c]
+                for c in range(after[2]):
+                    line[extents[2] - 1 - c] += line[extents[2] + c]
