@@ -128,7 +128,7 @@ class CSCProblem:
 
     @cached_property
     def code_levels(self) -> Any:
-        """`Levels` of every code by its place, as the working set takes them; None if the penalty is not ℓ1 entry by entry."""
+        """`Levels` of codes by place, for the working set; None for penalties that are not ℓ1 entry by entry."""
         if self.fused or self.synthesis.mirror is None:
             return self.levels if self.fused else None
         return levels_of_codes(self.penalty, self.synthesis, self.batch, self.code_like)

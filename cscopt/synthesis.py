@@ -7,9 +7,8 @@ from copy import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cscopt import checks, fft, kernels
+from cscopt.atomwise import correlator_of, image_of, sites_of
 from cscopt.backend import Array, asarray_like, is_array, is_complex, is_torch, namespace, real_dtype
 from cscopt.kernels import FilterSpectrum
 from cscopt.linop import LinearOperator
@@ -121,29 +120,13 @@ class Synthesis(LinearOperator):
     @cached_property
     def sites(self) -> Sites:
         """The atoms one by one, for sparse codes (NumPy only)."""
-        from cscopt.kernels.sites import Sites
-
-        if self.mirror is not None:
-            from cscopt.kernels.mirrored import MirroredSites
-
-            forms = math.prod(2 * (k // 2) + 1 for k in self._taps.shape[2:])
-            what = f"holding the {forms} forms that each filter has near a symmetric boundary"
-            checks.memory(3 * forms * self._taps.nbytes, self.like, what, "use 'admm', 'fista' or 'ista'")
-            return MirroredSites(self._taps, self.space, self.groups)
-        return Sites(self._taps, self.grid, self.groups)
+        return sites_of(self, self._taps)
 
     @cached_property
     def correlator(self) -> Correlator:
         """Correlation with all filters tile by tile (NumPy only)."""
-        from cscopt.kernels.tiles import Correlator
-
         known = self.__dict__.get("filters") if self.factor is None else None
-        spectra = None if known is None else known.values
-        if self.mirror is not None:
-            from cscopt.kernels.mirrored import MirroredCorrelator
-
-            return MirroredCorrelator(self._taps, self.space, self.grid, self.like.dtype, spectra)
-        return Correlator(self._taps, self.grid, self.like.dtype, spectra=spectra)
+        return correlator_of(self, self._taps, None if known is None else known.values)
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:
@@ -212,20 +195,7 @@ class Synthesis(LinearOperator):
         """D x of sparse codes, atom by atom, as a NumPy array."""
         if codes.shape[1:] != self.codes_shape:
             raise ValueError(f"codes must have shape (batch, *{self.codes_shape}); got {codes.shape}")
-        pixels, grid = math.prod(self.code_space), self.sites.grid
-        row, place = np.divmod(codes.index, pixels)
-        item, row = np.divmod(row, self.codes_shape[0])
-        group, m = np.divmod(row, self.n_filters)
-        p = np.ravel_multi_index(np.unravel_index(place, self.code_space), grid)
-        keys = (group * math.prod(grid) + p) * self.n_filters + m
-        images = np.zeros((codes.shape[0], self.channels * math.prod(grid)), codes.values.dtype)
-        for k, image in enumerate(images):
-            mine = np.flatnonzero(item == k)
-            mine = mine[np.argsort(keys[mine])]
-            self.sites.subtract(image, None, keys[mine], -codes.values[mine])
-        if self.mirror is not None:
-            return images.reshape((-1, self.channels, *grid))
-        return self._cropped(images.reshape((-1, self.image_channels, *grid)))
+        return image_of(self, codes)
 
     def adjoint(self, image: Array) -> Array:
         """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""
@@ -238,9 +208,10 @@ class Synthesis(LinearOperator):
 
     def image(self, spectrum: Array) -> Array:
         """Image (batch, C, *space) of a spectrum (rows, channels, *freq)."""
-        return self._cropped(fft.inverse(spectrum, self.grid, self.real))
+        return self.cropped(fft.inverse(spectrum, self.grid, self.real))
 
-    def _cropped(self, full: Array) -> Array:
+    def cropped(self, full: Array) -> Array:
+        """Image (batch, C, *space) of rows on the grid."""
         box = tuple(slice(o, o + n) for o, n in zip(self.offset, self.space, strict=True))
         return namespace(full).reshape(full[(slice(None), slice(None), *box)], (-1, self.channels, *self.space))
 
