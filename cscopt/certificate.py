@@ -10,6 +10,9 @@ from cscopt.penalties import TotalVariation
 from cscopt.penalties.base import best_scale, scaled_dual
 from cscopt.problem import CSCProblem
 
+_ROUNDING = 1e-13
+"""Relative gaps that are negative by no more are rounding, and reported as 0."""
+
 
 class Certificate(NamedTuple):
     """What is known of some codes, one number an item, in float64.
@@ -50,6 +53,7 @@ def compare(objective: Array, dual: Array) -> Certificate:
     xp = namespace(objective)
     finite, zero = xp.isfinite(objective), objective == 0
     gap = (objective - dual) / xp.where(finite & ~zero, objective, xp.ones_like(objective))
+    gap = xp.where((gap < 0) & (gap > -_ROUNDING), xp.zeros_like(gap), gap)
     gap = xp.where(finite, gap, xp.full_like(gap, float("inf")))
     return Certificate(objective, dual, xp.where(zero, xp.zeros_like(gap), gap))
 

@@ -96,7 +96,7 @@ def count(value: Any, name: str, least: int = 0) -> int:
 
 def flag(value: Any, name: str) -> None:
     """Refuse anything but True and False."""
-    if not isinstance(value, bool | np.bool_):
+    if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False; got {value!r:.60}")
 
 

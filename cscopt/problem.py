@@ -245,7 +245,8 @@ class CSCProblem:
         image = fft.inverse(ascent, self.synthesis.grid, self.synthesis.real)
         if self.synthesis.mirror is not None:
             image = rows_of(self.synthesis, self.synthesis.image(ascent))
-        worst, levels = self.synthesis.correlator.worst, self.code_levels
+        worst = self.synthesis.correlator.worst
+        levels = self.levels if isinstance(self.levels, Levels) else self.code_levels
         return np.array([worst(image[r : r + 1], levels.of_rows(slice(r, r + 1))) for r in range(len(image))])
 
     def items_sum(self, rows: Array) -> Array:

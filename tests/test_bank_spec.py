@@ -63,6 +63,13 @@ def test_yaml_is_read_as_one_expects(tmp_path, spec, capsys):
     spec.write_text(f"{text}\nseed: 1\nseed: 2\n")
     assert main(["bank", "build", str(spec), "-o", str(tmp_path / "bank")]) == 2
     assert "'seed' stands twice" in capsys.readouterr().err
+    nested = "base: &b {a: 1, c: 1}\nx:\n  y: &m {<<: *b, a: 2}\ntop: {<<: *m}"
+    spec.write_text(nested)
+    assert mapping(spec)["top"] == {"a": 2, "c": 1}
+    for unreadable in ("a: !!map 5", "a: [", "a: " + 3000 * "["):
+        spec.write_text(unreadable)
+        with pytest.raises(ValueError, match=r"spec\.yaml is not readable YAML"):
+            mapping(spec)
     spec.write_text("- 1")
     with pytest.raises(TypeError, match="must hold a mapping; it holds list"):
         mapping(spec)

@@ -128,6 +128,26 @@ def test_state_of_another_problem():
         solve(SIGNAL)
 
 
+@pytest.mark.parametrize("method", ["working-set", "fista", "ista", "admm"])
+def test_states_know_what_norms_do_not_tell(rng, method):
+    """Where norms and the largest correlation agree, too; its bounds would be wrong."""
+    filters = ConvDictionary(np.abs(rng.standard_normal((4, 1, 3, 3)))).normalized().filters
+    signal = rng.standard_normal((2, 1, 14, 12))
+    state = solve(CSCProblem(signal, filters, 0.1), method, max_iter=3).state
+    assert solve(CSCProblem(signal * (1 + 1e-9), filters, 0.1), method, max_iter=2, state=state).iterations <= 2
+    for other in (
+        CSCProblem(signal, filters, L1(0.1, nonnegative=True)),
+        CSCProblem(-signal, filters, 0.1),
+        CSCProblem(signal[::-1].copy(), filters, 0.1),
+        CSCProblem(np.roll(signal, 5, -1), filters, 0.1),
+        CSCProblem(signal, -filters, 0.1),
+        CSCProblem(signal, filters[::-1].copy(), 0.1),
+        CSCProblem(signal, filters, L1(np.array([0.1, 0.1, 0.1, 0.0999]))),
+    ):
+        with pytest.raises(ValueError, match="state is of another problem"):
+            solve(other, method, state=state)
+
+
 def test_the_one_liner(rng):
     image = rng.standard_normal((20, 18))
     bank = rng.standard_normal((4, 5, 5))

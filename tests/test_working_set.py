@@ -326,6 +326,14 @@ def test_tiles_cover_the_grid(n, k):
     assert -(-n // chosen.step) * chosen.length <= max(1.5 * (n + k), 16)
 
 
+@pytest.mark.parametrize(
+    ("grid", "support"),
+    [((192,) * 3, (12,) * 3), ((1024, 1024), (200, 200)), ((4096, 4096), (12, 12)), ((65536,), (500,))],
+)
+def test_spectra_of_tiles_stay_small(grid, support):
+    assert np.prod([axis.length for axis in _cut(grid, support, 2)]) <= 1 << 19
+
+
 @pytest.mark.parametrize("team", [1, 2, 3, 8])
 def test_bands_are_shared_out_by_content(rng, team):
     """Each band of a colour is one member's, in order, and no member has much more than its share."""

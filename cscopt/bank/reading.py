@@ -1,4 +1,4 @@
-"""Reading a YAML file as one would expect it: 1e-3 is a number, and no key stands twice."""
+"""Reading a YAML file: 1e-3 is a number, and no key may stand twice."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_MERGE = "tag:yaml.org,2002:merge"
 _EXPONENT = re.compile(r"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+$")
-"""Numbers that YAML 1.1, PyYAML's, holds for words: those with an exponent and no point, or no sign after the e."""
+"""Numbers such as 1e-3 and 1.5e3, some of which YAML 1.1, PyYAML's, holds for words."""
 
 
 def mapping(path: Path) -> Mapping[Any, Any]:
@@ -26,18 +25,32 @@ def mapping(path: Path) -> Mapping[Any, Any]:
         raise FileNotFoundError(f"there is no file {path}")
 
     class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value if key.tag != _MERGE]
-            for place, key in enumerate(keys):
-                if key in keys[:place]:
-                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", node.start_mark)
-            return super().construct_mapping(node, deep)
+        pass
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789."))
     try:
-        given = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _refuse_doubles(node, set())
+        given = None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not readable YAML: {' '.join(str(error).split())}") from error
     if not isinstance(given, Mapping):
         raise TypeError(f"{path} must hold a mapping; it holds {type(given).__name__}")
     return given
+
+
+def _refuse_doubles(node: Any, seen: set[int]) -> None:
+    """Refuse a key that stands twice, before merges (<<) add others."""
+    if id(node) in seen or not isinstance(getattr(node, "value", None), list):
+        return
+    seen.add(id(node))
+    keys = []
+    for part in node.value:
+        for child in part if isinstance(part, tuple) else (part,):
+            _refuse_doubles(child, seen)
+        if isinstance(part, tuple) and isinstance(part[0].value, str):
+            key = (part[0].tag, part[0].value)
+            if key in keys:
+                raise ValueError(f"{part[0].value!r} stands twice, in line {part[0].start_mark.line + 1}")
+            keys.append(key)

@@ -127,7 +127,8 @@ def learn(
     checks.count(max_epochs, "max_epochs", 1)
     checks.real_number(stop_below, "stop_below")
     checks.real_number(revive_below, "revive_below")
-    checks.real_number(checkpoint_seconds, "checkpoint_seconds")
+    if checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
+        raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
     if state is not None:
         _check_state(state, start)
     mark = fingerprint(samples, held_out, engine, start, seed) if checkpoint is not None else ""

@@ -1,7 +1,7 @@
 """Correlation of an image with all filters, tile by tile (overlap-save), without keeping a map.
 
-A pass holds a few maps of one tile in each thread, whatever the size of the image, and no length of the image is
-transformed, however awkward.
+A pass holds a few maps of one tile in each thread, and the filters' spectra on a tile: tiles are small whatever the
+size of the image, unless the support is large.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cscopt import fft
+from cscopt import checks, fft
 from cscopt.kernels import cells, pointwise
 from cscopt.kernels.pool import shared_out
 from cscopt.kernels.reference import Levels
 from cscopt.kernels.sites import three
 
-_CHUNK = 1 << 15
-_CACHED, _LARGE, _LINE, _ODD = 1 << 17, 0.15, 8, 1.5
-"""What a pass costs a pixel of a tile: so much more for each doubling beyond so many pixels, as for so many pixels more
-in each line, and where lines have an odd length (measured at 256² to 4096²)."""
+_CHUNK, _SHORT = 1 << 15, 16
+_CACHED, _MANY = 1 << 17, 1 << 18
+"""Pixels of a tile that caches serve, and beyond which each costs in proportion to their number (memory, too)."""
+
+_DOUBLING, _LINE, _ODD = 0.15, 8, 1.5
+"""Cost of a pixel: so much more for each doubling beyond `_CACHED`; as of so many pixels more in each line; and where
+lines have an odd length (measured on pictures of 256² to 4096²)."""
 
 
 class Axis(NamedTuple):
@@ -69,6 +72,12 @@ class Correlator:
         self.axes = _cut(grid, filters.shape[2:], cell) if axes is None else axes
         self.tile = tuple(axis.length for axis in self.axes)
         if spectra is None or (axes is None and self.tile != tuple(grid)):
+            if math.prod(self.tile) > _MANY:
+                needed = math.prod(filters.shape[:2]) * math.prod(self.tile) * 2 * self.dtype.itemsize
+                tile = "×".join(str(n) for n in self.tile)
+                checks.memory(
+                    needed, filters, f"spectra of {len(filters)} filters on {tile} pixels", "use fewer filters"
+                )
             spectra = fft.forward(np.asarray(filters, self.dtype), self.tile, singly=True)
         self.spectra = spectra
         self.bank = spectra.reshape((*spectra.shape[:2], -1))
@@ -83,10 +92,10 @@ class Correlator:
         return self.pick(image, levels, math.inf)[0]
 
     def pick(self, image: Any, levels: Levels, threshold: float) -> tuple[float, Any, Any]:
-        """`worst`, and of each cell the coefficient that comes first by |⟨d, image⟩| / Λ, if that exceeds `threshold`.
+        """`worst`, and of each cell the coefficient that comes first by |⟨d, image⟩| / Λ, if that is above `threshold`.
 
         Coefficients are (group · pixels + p) · maps + m. Third is the largest |⟨d, image⟩| / Λ of each cell, (groups,
-        *cells), 0 where it does not exceed the threshold.
+        *cells), 0 where it does not exceed the threshold, which must not be negative.
         """
         cells = (len(image), *(-(-n // self._cell(n)) for n in self.extents))
         n_cells = math.prod(cells) if threshold < math.inf else 0
@@ -164,7 +173,7 @@ def _cut(grid: tuple[int, ...], support: tuple[int, ...], cell: int) -> tuple[Ax
     for axes in itertools.product(*(_cuts(n, k, cell) for n, k in zip(grid, support, strict=True))):
         pixels = math.prod(axis.length for axis in axes)
         tiles = math.prod(-(-n // axis.step) for n, axis in zip(grid, axes, strict=True))
-        cost = tiles * pixels * (1 + _LARGE * max(0.0, math.log2(pixels / _CACHED)))
+        cost = tiles * pixels * (1 + _DOUBLING * max(0.0, math.log2(pixels / _CACHED))) * max(1.0, pixels / _MANY)
         cost *= (1 + _LINE / axes[-1].length) * (_ODD if axes[-1].length % 2 else 1.0)
         if cost < best:
             best, choice = cost, axes
@@ -174,6 +183,8 @@ def _cut(grid: tuple[int, ...], support: tuple[int, ...], cell: int) -> tuple[Ax
 
 def _cuts(n: int, k: int, cell: int) -> list[Axis]:
     """Tiles worth a thought for an axis: whole, or ever longer ones that transform fewer pixels in all."""
+    if n <= _SHORT and fft.fast_length(n) == n:
+        return [Axis(n, n)]
     found, least = [], math.inf
     for length in _lengths(k + cell - 1, n + k - 1):
         step = (length - k + 1) // cell * cell

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, namespace, real_dtype
+from cscopt.backend import Array, asarray_like, is_array, is_numpy, namespace, real_dtype, to_numpy
 
 Self = TypeVar("Self", bound="Penalty")
 
@@ -132,7 +132,9 @@ class Penalty:
         """The penalty of some items of a batch of codes with `ndim` axes."""
         if not (is_array(self.lam) and self.lam.ndim == ndim):
             return self
-        return replace(self, lam=namespace(self.lam).take(self.lam, asarray_like(items, self.lam), axis=0))
+        if is_numpy(self.lam):  # beside a signal of another library, too
+            items = to_numpy(items)
+        return replace(self, lam=namespace(self.lam).take(self.lam, items, axis=0))
 
     def _check_lam(self, zero: bool = False) -> None:
         wanted = "not be negative anywhere" if zero else "be positive everywhere"

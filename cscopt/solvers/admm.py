@@ -10,8 +10,9 @@ from cscopt import checks
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, mark, start
+from cscopt.solvers.base import Solver, start
 from cscopt.solvers.curved import ahead, curved_certificate, curved_step
+from cscopt.solvers.mark import mark
 from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
 from cscopt.solvers.split import Split, dual_point, first_split, split_step
 

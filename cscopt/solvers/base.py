@@ -103,11 +103,6 @@ def start(problem: CSCProblem, x0: Any) -> Array:
     return copy(rows)
 
 
-def mark(problem: CSCProblem) -> Array:
-    """Two numbers an item, (batch, 2), by which a state knows its problem: ‖Wy‖² and max |DᴴAᴴWᴴWy| / Λ."""
-    return namespace(problem.signal).stack([problem.datafit.energy, problem.zero_violation], axis=1)
-
-
 def copy(array: Array) -> Array:
     """A copy in C order, which the fused kernels need to work in place."""
     if is_torch(array):

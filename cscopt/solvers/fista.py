@@ -9,8 +9,9 @@ from cscopt import checks
 from cscopt.backend import Array, namespace
 from cscopt.certificate import Certificate, compare, dual_value
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, copy, mark, start
+from cscopt.solvers.base import Solver, copy, start
 from cscopt.solvers.descent import backtrack, step_sizes, trusted
+from cscopt.solvers.mark import mark
 
 
 @dataclass(frozen=True)

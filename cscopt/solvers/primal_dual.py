@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cscopt import checks
@@ -11,7 +11,8 @@ from cscopt.certificate import Certificate, certify_sum
 from cscopt.penalties import TotalVariation
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import first_rho
-from cscopt.solvers.base import Solver, map_arrays, mark, start
+from cscopt.solvers.base import Solver, map_arrays, start
+from cscopt.solvers.mark import mark
 from cscopt.solvers.metric import Metric
 from cscopt.solvers.restart import chosen, is_due
 from cscopt.solvers.terms import (
@@ -48,7 +49,7 @@ class PrimalDualState:
     count: Array
     gap: Array
     mark: Array
-    metric: Metric = field(metadata={"of_problem": True})
+    metric: Metric
     iteration: int = 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from cscopt.certificate import Certificate, compare
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy_state, join_states, reconstruct, take_state
 from cscopt.solvers.history import History
+from cscopt.solvers.mark import same
 from cscopt.solvers.solution import STATUSES, Solution
 
 _PATIENCE = 50
@@ -194,10 +195,9 @@ def _checked(state: Any, fresh: Any) -> Any:
     if type(state) is not type(fresh):
         raise TypeError(f"state must be a {type(fresh).__name__}; got {type(state).__name__}")
     _compare(state, fresh)
-    if not np.allclose(to_numpy(state.mark), to_numpy(fresh.mark), rtol=1e-5, atol=0):
-        raise ValueError("state is of another problem: its signal, filters, λ or weights differ")
-    made_anew = {f.name: getattr(fresh, f.name) for f in fields(fresh) if f.metadata.get("of_problem")}
-    return replace(copy_state(state), **made_anew)
+    if not same(state.mark, fresh.mark):
+        raise ValueError("state is of another problem: its signal, filters, penalty, fit or weights differ")
+    return copy_state(state)
 
 
 def _compare(state: Any, fresh: Any, where: str = "") -> None:
@@ -208,7 +208,7 @@ def _compare(state: Any, fresh: Any, where: str = "") -> None:
             told = [f"{a.dtype} {tuple(a.shape)}" for a in (given, wanted)]
             if told[0] != told[1]:
                 raise ValueError(f"state is of another problem: its {place} is {told[0]}, not {told[1]}")
-        elif type(given) is not type(wanted) and any(
+        elif type(given) is not type(wanted) and any(  # but numbers may be NumPy's or Python's
             v is None or is_array(v) or is_dataclass(v) for v in (given, wanted)
         ):
             told = ["absent" if v is None else f"of type {type(v).__name__}" for v in (given, wanted)]

@@ -14,7 +14,8 @@ from cscopt.backend import Array, is_numpy
 from cscopt.certificate import Certificate, compare
 from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, mark
+from cscopt.solvers.base import Solver
+from cscopt.solvers.mark import mark
 
 if TYPE_CHECKING:
     from cscopt.solvers.active import ActiveSet, Item
