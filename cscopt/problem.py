@@ -116,6 +116,12 @@ class CSCProblem:
         if forward is not None:
             check_adjoint(forward, self.signal)
 
+    def __repr__(self) -> str:
+        parts = [f"signal {tuple(self.signal.shape)} {self.signal.dtype}", str(self.dictionary)]
+        parts += [type(self.penalty).__name__, f"boundary={self.boundary!r}"]
+        parts += [] if self.forward is None else [f"forward={type(self.forward).__name__}"]
+        return f"CSCProblem({', '.join(parts + ([] if self.mask is None else ['mask']))})"
+
     @property
     def system(self) -> Synthesis:
         """A D where A is diagonal in the frequency domain and nothing else leaves it, else D; see `datafit`."""

@@ -165,6 +165,8 @@ class Unrolled(nn.Module):
         mask : Tensor, optional
             Weights W that broadcast against the signal.
         """
+        if not isinstance(signal, Tensor):
+            raise TypeError(f"signal must be a torch tensor, as torch.as_tensor makes one; got {type(signal).__name__}")
         with torch.autocast(signal.device.type, enabled=False):
             signal = _full(signal)
             checks.floating(signal, "signal")

@@ -2,8 +2,10 @@
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -277,6 +279,24 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
         learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path)
     with pytest.raises(TypeError, match="random_state"):
         learn(images, Online(lam=0.05), start, random_state=None, checkpoint=tmp_path / "new.safetensors")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to itself")
+def test_control_c_ends_learning_and_loses_nothing(tmp_path, rng):
+    """It ends the coding at hand, whose codes are not those asked for, and so the step."""
+    images = [rng.standard_normal((1, 96, 96)) for _ in range(3)]
+    steps = []
+
+    def press(state):
+        steps.append(state.step)
+        if state.step == 2:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    start = initial_filters(images, 8, (5, 5), Constraint(), 0)
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        learn(images, Online(lam=0.05, tol=1e-7), start, max_epochs=1000, callback=press, checkpoint=path)
+    assert LearnState.load(path, None).step == steps[-1] < 1000
 
 
 @pytest.mark.parametrize("engine", [Online(lam=0.05), Batch(lam=0.05)], ids=["online", "batch"])

@@ -110,14 +110,15 @@ def test_engines_options_and_stops(stack):
     [
         ({"n_filters": 0}, "n_filters must be at least 1"),
         ({"support": (40, 40)}, "no smaller than the support"),
-        ({"support": (5,)}, "with 1 spatial axes"),
+        ({"support": (5,)}, r"images with 1 axes each, .* \(channel_axis=None\); image 0 has shape"),
         ({"lam": -1.0}, "lam must be positive"),
         ({"engine": "onlin"}, "engine must be"),
         ({"init": "zeros"}, "init must be"),
         ({"validation_share": 1.0}, "validation_share must be"),
         ({"validation_share": 0.9}, "leave an image"),
         ({"max_epochs": 0}, "max_epochs must be"),
-        ({"channel_axis": 7}, "channel_axis must be"),
+        ({"channel_axis": 0}, "images with 3 axes each"),
+        ({"channel_axis": 7, "support": (5,)}, "channel_axis must be"),
         ({"checkpoint": "state.safetensors", "random_state": None}, "random_state must be"),
     ],
 )

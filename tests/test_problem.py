@@ -202,6 +202,12 @@ def test_too_large_for_memory(monkeypatch):
         CSCProblem(SIGNAL, FILTERS, 0.1).gradient(np.zeros((1, 4, 12, 12)))
 
 
+def test_what_print_shows():
+    problem = CSCProblem(SIGNAL, FILTERS, L1(0.1), mask=np.ones((12, 12)))
+    shown = f"signal (1, 1, 12, 12) float64, {problem.dictionary}, L1, boundary='circular', mask"
+    assert repr(problem) == f"CSCProblem({shown})"
+
+
 def test_mixed_devices():
     torch = pytest.importorskip("torch")
     mask = torch.ones((12, 12), dtype=torch.float64, device="meta")

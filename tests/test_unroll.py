@@ -203,6 +203,12 @@ def test_bad_options(options, message):
         UnrolledISTA(bank, **{"iterations": 3, "step_size": 0.1, "lam": 0.1, **options})
 
 
+def test_arrays_that_are_no_tensors_are_refused(rng):
+    module = UnrolledISTA(rng.standard_normal((3, 1, 4, 4)), 2, step_size=0.1, lam=0.1)
+    with pytest.raises(TypeError, match=r"signal must be a torch tensor, as torch\.as_tensor makes one; got ndarray"):
+        module(rng.standard_normal((1, 1, 9, 12)))
+
+
 def test_bad_signals(rng):
     shrink = Bicubic((1, 18, 24), 0.5)
     plain = UnrolledISTA(rng.standard_normal((4, 1, 3, 3)), 2, 0.01, 0.1)

@@ -65,8 +65,11 @@ class Coder:
         )
 
     def code(self, problem: CSCProblem, start: Any = None) -> Solution:
-        """Codes of a problem, from codes to start with."""
-        return solve(problem, self.method, tol=self.tol, max_iter=self.max_iter, x0=start)
+        """Codes of a problem, from codes to start with; Ctrl-C raises."""
+        solution = solve(problem, self.method, tol=self.tol, max_iter=self.max_iter, x0=start)
+        if solution.status == "stopped":
+            raise KeyboardInterrupt
+        return solution
 
 
 def usage(solution: Solution) -> Any:

@@ -211,14 +211,29 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
             raise TypeError(f"support must be a tuple such as (8, 8); got {self.support!r}")
         return tuple(checks.count(n, "support", 1) for n in self.support)
 
+    def _axes(self) -> int:
+        """Axes of an image, with that of the channels."""
+        if isinstance(self.init, ConvDictionary):
+            spatial = self.init.filters.ndim - 2
+        elif is_array(self.init):
+            spatial = self.init.ndim - (1 if self.channel_axis is None else 2)
+        else:
+            spatial = len(self._support())
+        return spatial + (self.channel_axis is not None)
+
     def _images(self, X: Any) -> list[Array]:
         r"""Images as (channel, \*space)."""
-        images = list(X)
+        images, axes = list(X), self._axes()
         if not images:
             raise ValueError("X must hold at least one image")
         for k, image in enumerate(images):
             if not is_array(image):
                 raise TypeError(f"X must hold arrays; image {k} is of type {type(image).__name__}")
+            if image.ndim != axes:
+                raise ValueError(
+                    f"X must be a stack or list of images with {axes} axes each, as support and channel_axis say "
+                    f"(channel_axis={self.channel_axis}); image {k} has shape {tuple(image.shape)}"
+                )
             checks.finite(image, f"image {k}")
         if self.channel_axis is None:
             return [image[None, ...] for image in images]

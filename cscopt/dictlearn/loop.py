@@ -45,6 +45,9 @@ class Learned:
     status: str
     state: LearnState
 
+    def __repr__(self) -> str:
+        return f"Learned({self.dictionary}, {self.status}, {self.state})"
+
     history = property(lambda self: self.state.history, doc="Columns of numbers, a row for each step.")
     usage = property(lambda self: self.state.usage, doc="Σ|x_m| over the last epoch, (M,).")
     snapshots = property(lambda self: self.state.snapshots, doc="Filters at the beginning and after every epoch.")

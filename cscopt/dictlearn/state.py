@@ -51,6 +51,11 @@ class LearnState:
     history: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     finished: bool = False
 
+    def __repr__(self) -> str:
+        last = self.history["objective"][-1:]
+        told = f", objective={last[0]:.6g}" if last else ""
+        return f"LearnState(filters {tuple(self.filters.shape)}, step={self.step}{told}, seconds={self.seconds:.3g})"
+
     @classmethod
     def first(cls, filters: Any) -> LearnState:
         """No step done."""

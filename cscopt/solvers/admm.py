@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import checks
+from cscopt import checks, kernels
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
@@ -125,6 +125,8 @@ class ADMM(Solver):
         data = None if problem.datafit.spectral else first_split(problem, spectrum)
         average = None if data is None or problem.datafit.quadratic else first_average(problem, v, data.v)
         spectrum = ahead(problem, v) if problem.penalty.curved else spectrum
+        if x0 is not None and data is None and not problem.penalty.curved:
+            v, spectrum = _warm(problem, v, spectrum, problem.per_row(rho))
         return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem), average=average)
 
     def step(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
@@ -252,6 +254,14 @@ class ADMM(Solver):
             "primal_residual": float(xp.max(state.primal)),
             "dual_residual": float(xp.max(state.dual_change)),
         }
+
+
+def _warm(problem: CSCProblem, y: Array, spectrum: Array, rho: Array) -> tuple[Array, Array]:
+    """v = y + u and D (y − u) with the multiplier u = Dᴴ(s − D y) / ρ, which codes y have at the optimum."""
+    ascent = problem.datafit.ascent(problem.datafit.residual(spectrum))
+    u = kernels.for_array(ascent).analyze(ascent, problem.system.filters)
+    u = u / per_item(rho, u.ndim)
+    return y + u, spectrum - problem.system.synthesize(u)
 
 
 def _relative_residuals(sums: dict[str, Array]) -> tuple[Array, Array]:

@@ -14,6 +14,10 @@ from cscopt.solvers.working_set import WorkingSet
 _DENSE = 50.0
 """λ_max/λ, a filter, from which codes are so dense that ADMM reached a gap of 1e-3 first (benchmarks/choice.py)."""
 
+PATIENCE = 40
+"""Iterations in which a working set converges, or is slower than ADMM from its codes: atoms that overlap much change
+each other again and again, as smooth ones do on pictures whose low-pass part was not taken out."""
+
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
     """A solver, and the sentence that says why."""
@@ -34,10 +38,22 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
     if not is_numpy(problem.signal):
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
     ratio = float(namespace(problem.zero_violation).max(problem.zero_violation))
-    maps = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
-    free = free_memory(problem.signal)
     if ratio < _DENSE * problem.synthesis.n_filters:
         return WorkingSet(), f"few coefficients will not be zero: λ is λ_max / {ratio:.3g}"
-    if free is not None and 2 * ADMM.arrays * maps > free:
+    if not _fits(problem):
         return WorkingSet(), "arrays of all maps would not fit into memory"
     return ADMM(), f"many coefficients will not be zero: λ is λ_max / {ratio:.3g}"
+
+
+def relief(problem: CSCProblem, solver: Solver) -> tuple[Solver, str] | None:
+    """What goes on when a solver that `choose` chose has not converged after `PATIENCE` iterations."""
+    if isinstance(solver, WorkingSet) and problem.datafit.spectral and _fits(problem):
+        return ADMM(), f"the working set did not converge in {PATIENCE} iterations: atoms depend much on each other"
+    return None
+
+
+def _fits(problem: CSCProblem) -> bool:
+    """Whether ADMM's arrays leave memory free."""
+    free = free_memory(problem.signal)
+    maps = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
+    return free is None or 2 * ADMM.arrays * maps <= free

@@ -6,13 +6,14 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from cscopt import checks
 from cscopt.backend import Array
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
-from cscopt.solvers.auto import choose
+from cscopt.solvers.auto import PATIENCE, choose, relief
 from cscopt.solvers.base import Solver
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
@@ -45,8 +46,9 @@ def solve(
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
         "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
-        FISTA where there is a forward operator; ADMM for fits other than least squares. The primal-dual method serves
-        what these do not: sums of penalties, and such fits with any operator. `Solution.reason` says why.
+        FISTA where there is a forward operator; ADMM for fits other than least squares. A working set that has not
+        converged in 40 iterations hands its codes to ADMM (circular boundary, no weights). The primal-dual method
+        serves what these do not: sums of penalties, and such fits with any operator. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
@@ -77,39 +79,66 @@ def solve(
     """
     if not isinstance(problem, CSCProblem):
         raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")
-    solver, reason = _solver(method, problem)
+    solver, reason = _solver(method, problem, state)
     if not 0 <= checks.real_number(tol, "tol") < float("inf"):
         raise ValueError(f"tol must be finite and not negative; got {tol}")
     checks.count(max_iter, "max_iter")
-    every = solver.look_every(problem) if check_every is None else checks.count(check_every, "check_every", 1)
+    if check_every is not None:
+        checks.count(check_every, "check_every", 1)
     if x0 is not None and state is not None:
         raise ValueError("x0 and state must not both be given")
     _check(solver, problem)
     _check_memory(problem, solver)
     run = Run(problem, solver, float(tol), x0, state)
+    patient = method != "auto" or state is not None or tol == 0 or max_iter < 4 * PATIENCE
+    other = None if patient else relief(problem, solver)
     with _progress_bar(progress, max_iter, run.measure) as show, _deferred_interrupt() as interrupted:
-        status = "max_iter"
-        for count in range(max_iter + 1):
-            last = count == max_iter
-            stopped = interrupted()
-            if last or count % every == 0:
-                row = run.look(count)
-                show(count, row[run.measure])
-                stopped = stopped or (callback is not None and _stops(callback, run, row))
-            if stopped:
-                status = "stopped"
-            if last or stopped or not run.active:
-                break
-            run.step()
+        watch = _Watch(callback, show, interrupted, check_every)
+        status = watch.until(max_iter if other is None else PATIENCE, run)
+        if other is not None and status == "max_iter" and run.active:
+            run, reason = run.handed_to(other[0]), other[1]
+            status = watch.until(max_iter, run)
         run.finish(status)
     return run.solution(reason)
 
 
-def _solver(method: str | Solver, problem: CSCProblem) -> tuple[Solver, str]:
+@dataclass(frozen=True)
+class _Watch:
+    """What looks at a run while it lasts."""
+
+    callback: Callable[[Iterate], bool | None] | None
+    show: Callable[[int, float], None]
+    interrupted: Callable[[], bool]
+    check_every: int | None
+
+    def until(self, last: int, run: Run) -> str:
+        """Iterate until all items are done, or so many iterations are; the status of those that are not."""
+        every = run.solver.look_every(run.problem) if self.check_every is None else self.check_every
+        first = run.iterations
+        for count in range(first, last + 1):
+            stopped = self.interrupted()
+            if count == last or (count % every == 0 and (count > first or first == 0)):
+                row = run.look(count)
+                self.show(count, row[run.measure])
+                stopped = stopped or (self.callback is not None and _stops(self.callback, run, row))
+            if stopped:
+                return "stopped"
+            if count == last or not run.active:
+                break
+            run.step()
+        return "max_iter"
+
+
+def _solver(method: str | Solver, problem: CSCProblem, state: Any) -> tuple[Solver, str]:
     if isinstance(method, Solver):
         return method, "asked for"
     name = checks.choice(method, "method", ("auto", *SOLVERS))
-    return choose(problem) if name == "auto" else (SOLVERS[name](), "asked for")
+    if name != "auto":
+        return SOLVERS[name](), "asked for"
+    for kind in SOLVERS.values():
+        if type(state).__name__ == f"{kind.__name__}State":
+            return kind(), "the state is one of its"
+    return choose(problem)
 
 
 def _check(solver: Solver, problem: CSCProblem) -> None:

@@ -31,9 +31,11 @@ class History:
         return iter(self.rows)
 
     def __getitem__(self, key: str | int) -> Any:
-        """A column by its name, as a list, or a row by its index."""
+        """A column by its name, as a list (NaN where a solver has no such number), or a row by its index."""
         if isinstance(key, str):
-            return [row[key] for row in self.rows]
+            if self.rows and key not in self._names():
+                raise KeyError(key)
+            return [row.get(key, float("nan")) for row in self.rows]
         return self.rows[key]
 
     def __repr__(self) -> str:
@@ -41,7 +43,10 @@ class History:
 
     def to_dict(self) -> dict[str, list[float]]:
         """Columns by name."""
-        return {name: self[name] for name in (self.rows[0] if self.rows else {})}
+        return {name: self[name] for name in self._names()}
+
+    def _names(self) -> list[str]:
+        return list(dict.fromkeys(name for row in self.rows for name in row))
 
     def to_dataframe(self) -> Any:
         """A pandas DataFrame of the columns."""

@@ -75,7 +75,7 @@ class Run:
         """Certify, record, and take out the items that are done."""
         self.state = self.solver.sharpen(self.running, self.state, self.tol)
         report = self.solver.report(self.running, self.state)
-        if count == 0 or not self.problem.fused:  # from scratch: no step has given a dual point
+        if self.looks == 0 or not self.problem.fused:  # from scratch: no step has given a dual point
             certificate = self.solver.certify(self.running, self.state)
         else:
             certificate = self.solver.certificate(self.running, self.state)
@@ -98,6 +98,12 @@ class Run:
             late = self.tol > 0
             statuses = ["converged" if late and self.gaps[i] <= self.tol else status for i in self.active]
             self._put_away(list(range(len(self.active))), statuses)
+
+    def handed_to(self, solver: Solver) -> Run:
+        """The same run, for another solver to go on with from the codes so far."""
+        new = Run(self.problem, solver, self.tol, self.solver.sparse_codes(self.problem, self.joint_state()), None)
+        new.began, new.iterations, new.history, new.duals = self.began, self.iterations, self.history, self.duals
+        return new
 
     def joint_state(self) -> Any:
         """The state of all items."""

@@ -33,7 +33,8 @@ def reconstruct_mri(
     Parameters
     ----------
     data : array, (\*space), or (coil, \*space) with sensitivities; complex
-        k-space with its origin in the middle (see `MRI`); what is not sampled may hold anything finite.
+        k-space with its origin in the middle of the array, of an image with its origin in the middle (see `MRI`):
+        ``fftshift(fft2(ifftshift(image), norm="ortho"))``. What is not sampled may hold anything finite.
     mask : array, (\*space)
         1 where k-space is sampled.
     sensitivities : array, (coil, \*space), optional

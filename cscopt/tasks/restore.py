@@ -39,6 +39,10 @@ class Restoration:
     lam: float
     metrics: dict[str, float]
 
+    def __repr__(self) -> str:
+        told = "".join(f", {name}={value:.4g}" for name, value in self.metrics.items())
+        return f"Restoration(image {tuple(self.image.shape)}, lam={self.lam:.4g}{told}, {self.solution})"
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -1,0 +1,77 @@
+"""`method="auto"`: which solver it takes, and what it does where the first choice was wrong."""
+
+import numpy as np
+import pytest
+
+from cscopt import ADMM, L1, ConvDictionary, CSCProblem, GroupL1, TotalVariation, datasets, lowpass, solve
+
+PICTURE = datasets.picture("camera")[None, None, 100:356:2, 100:356:2]
+
+
+def problem(image, lam=0.05, **options):
+    return CSCProblem(image, ConvDictionary.load("natural-8x8x32"), lam, **options)
+
+
+def test_where_codes_are_sparse_it_is_the_working_set():
+    high = lowpass.split(PICTURE)[1]
+    for options in ({}, {"mask": np.ones(PICTURE.shape, np.float32)}, {"boundary": "symmetric"}, {"boundary": "none"}):
+        found = solve(problem(high, **options))
+        assert found.solver.name == "working-set"
+        assert "few coefficients will not be zero" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("penalty", "name"),
+    [(GroupL1(0.1, 0.1), "admm"), (L1(0.05) + TotalVariation(0.01), "primal-dual"), (1e-6, "admm")],
+)
+def test_where_they_are_not_it_is_another(penalty, name):
+    assert solve(problem(lowpass.split(PICTURE)[1], penalty), max_iter=2).solver.name == name
+
+
+def test_a_working_set_that_does_not_converge_hands_over_to_admm():
+    """With its low-pass part a picture needs smooth atoms, which depend much on each other."""
+    smooth = problem(PICTURE - PICTURE.mean())
+    found = solve(smooth)
+    assert found.status == "converged"
+    assert found.solver.name == "admm"
+    assert "did not converge in 40 iterations" in found.reason
+    assert found.iterations > 40
+    alone = solve(smooth, "admm", tol=1e-4, max_iter=5000)
+    assert alone.objective * (1 - 1e-4) <= found.objective <= alone.objective * (1 + 1e-3)
+    counts = found.history["iteration"]
+    assert counts == sorted(set(counts))
+    assert np.isnan(found.history["rho"][0])
+    assert not np.isnan(found.history.to_dict()["rho"][-1])
+    with pytest.raises(KeyError):
+        found.history["no such column"]
+    seconds = found.history["seconds"]
+    assert seconds == sorted(seconds)
+    again = solve(smooth, state=found.state)
+    assert again.solver.name == "admm"
+    assert again.reason == "the state is one of its"
+    assert again.status == "converged"
+
+
+def test_it_does_not_hand_over_where_iterations_were_asked_for():
+    smooth = problem(PICTURE - PICTURE.mean())
+    assert solve(smooth, max_iter=60).solver.name == "working-set"
+    assert solve(smooth, tol=0, max_iter=160).solver.name == "working-set"
+
+
+def test_a_batch_is_handed_over_with_the_items_that_are_done():
+    easy = lowpass.split(PICTURE)[1]
+    both = solve(problem(np.concatenate([PICTURE - PICTURE.mean(), easy])))
+    assert both.solver.name == "admm"
+    assert both.statuses == ["converged", "converged"]
+    alone = solve(problem(easy), tol=1e-5)
+    assert both.objectives[1] == pytest.approx(alone.objective, rel=1e-3)
+
+
+def test_admm_begins_with_the_multiplier_of_the_codes_it_is_given():
+    high = problem(lowpass.split(PICTURE)[1])
+    near = solve(high, tol=1e-2)
+    cold, warm = solve(high, "admm"), solve(high, "admm", x0=near.sparse_codes)
+    assert warm.iterations < cold.iterations
+    settled = solve(high, tol=1e-5)
+    state = ADMM().step(high, ADMM().init(high, settled.codes))
+    assert np.abs(ADMM().codes(high, state) - settled.codes).max() < 0.02 * np.abs(settled.codes).max()
