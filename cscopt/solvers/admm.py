@@ -257,10 +257,14 @@ class ADMM(Solver):
 
 
 def _warm(problem: CSCProblem, y: Array, spectrum: Array, rho: Array) -> tuple[Array, Array]:
-    """v = y + u and D (y − u) with the multiplier u = Dᴴ(s − D y) / ρ, which codes y have at the optimum."""
+    """v = y + u and D (y − u) with u = Dᴴ(s − D y) / ρ, the multiplier of y at the optimum, made feasible.
+
+    u − prox(u) is nearest to u among the multipliers that g allows (Moreau): |u| ≤ Λ/ρ for ℓ1.
+    """
     ascent = problem.datafit.ascent(problem.datafit.residual(spectrum))
     u = kernels.for_array(ascent).analyze(ascent, problem.system.filters)
     u = u / per_item(rho, u.ndim)
+    u = u - problem.kernels.proximal(u, problem.levels, 1 / rho)[0]
     return y + u, spectrum - problem.system.synthesize(u)
 
 
