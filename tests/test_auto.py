@@ -34,7 +34,7 @@ def test_a_working_set_that_does_not_converge_hands_over_to_admm():
     found = solve(smooth)
     assert found.status == "converged"
     assert found.solver.name == "admm"
-    assert "did not converge in 40 iterations" in found.reason
+    assert "the working set was not near in 40 iterations" in found.reason
     assert found.iterations > 40
     alone = solve(smooth, "admm", tol=1e-4, max_iter=5000)
     assert alone.objective * (1 - 1e-4) <= found.objective <= alone.objective * (1 + 1e-3)
@@ -50,6 +50,15 @@ def test_a_working_set_that_does_not_converge_hands_over_to_admm():
     assert again.solver.name == "admm"
     assert again.reason == "the state is one of its"
     assert again.status == "converged"
+
+
+def test_a_working_set_on_its_way_to_a_small_gap_goes_on():
+    found = solve(problem(lowpass.split(PICTURE)[1].astype(np.float64), 0.02), tol=1e-11)
+    assert found.solver.name == "working-set"
+    assert found.status == "converged"
+    assert found.iterations > 40
+    counts = found.history["iteration"]
+    assert counts == sorted(set(counts))
 
 
 def test_it_does_not_hand_over_where_iterations_were_asked_for():

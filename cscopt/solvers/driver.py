@@ -13,7 +13,7 @@ from cscopt import checks
 from cscopt.backend import Array
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
-from cscopt.solvers.auto import PATIENCE, choose, relief
+from cscopt.solvers.auto import FAR, PATIENCE, choose, relief
 from cscopt.solvers.base import Solver
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
@@ -46,9 +46,9 @@ def solve(
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
         "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
-        FISTA where there is a forward operator; ADMM for fits other than least squares. A working set that has not
-        converged in 40 iterations hands its codes to ADMM (circular boundary, no weights). The primal-dual method
-        serves what these do not: sums of penalties, and such fits with any operator. `Solution.reason` says why.
+        FISTA where there is a forward operator; ADMM for fits other than least squares. A working set with a gap above
+        3e-3 after 40 iterations hands its codes to ADMM (circular boundary, no weights). The primal-dual method serves
+        what these do not: sums of penalties, and such fits with any operator. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
@@ -96,7 +96,8 @@ def solve(
         watch = _Watch(callback, show, interrupted, check_every)
         status = watch.until(max_iter if other is None else PATIENCE, run)
         if other is not None and status == "max_iter" and run.active:
-            run, reason = run.handed_to(other[0]), other[1]
+            if run.gaps.max() > FAR:
+                run, reason = run.handed_to(other[0]), other[1]
             status = watch.until(max_iter, run)
         run.finish(status)
     return run.solution(reason)
