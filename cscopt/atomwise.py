@@ -40,14 +40,19 @@ def correlator_of(synthesis: Any, taps: Any, spectra: Any) -> Correlator:
     return MirroredCorrelator(taps, synthesis.space, synthesis.grid, synthesis.like.dtype, spectra)
 
 
+def keys_of(synthesis: Any, index: Any) -> Any:
+    r"""Keys (see `Sites`) of entries of one item's codes (maps, \*code space), by their flat index."""
+    row, place = np.divmod(index, math.prod(synthesis.code_space))
+    group, m = np.divmod(row, synthesis.n_filters)
+    p = np.ravel_multi_index(np.unravel_index(place, synthesis.code_space), synthesis.sites.grid)
+    return (group * synthesis.sites.pixels + p) * synthesis.n_filters + m
+
+
 def image_of(synthesis: Any, codes: SparseCodes) -> Any:
     r"""D x, (batch, C, \*space)."""
-    sites, pixels = synthesis.sites, math.prod(synthesis.code_space)
-    row, place = np.divmod(codes.index, pixels)
-    item, row = np.divmod(row, synthesis.codes_shape[0])
-    group, m = np.divmod(row, synthesis.n_filters)
-    p = np.ravel_multi_index(np.unravel_index(place, synthesis.code_space), sites.grid)
-    keys = (group * sites.pixels + p) * synthesis.n_filters + m
+    sites = synthesis.sites
+    item, index = np.divmod(codes.index, math.prod(synthesis.codes_shape))
+    keys = keys_of(synthesis, index)
     images = np.zeros((codes.shape[0], synthesis.channels * sites.pixels), codes.values.dtype)
     for k, image in enumerate(images):
         mine = np.flatnonzero(item == k)

@@ -157,12 +157,13 @@ class LeastSquares:
         weight, weighted = self._weights()
         return on_grid(self.synthesis, weight), on_grid(self.synthesis, weighted)
 
-    @property
+    @cached_property
     def on_sites(self) -> tuple[Array, Array]:
         """W² and W² y where `Synthesis.sites` has its pixels: on the grid, or the image itself for mirrored codes."""
         if self.synthesis.mirror is None:
             return self.on_grid
-        return rows_of(self.synthesis, self._weights()[0]), rows_of(self.synthesis, self._weights()[1])
+        weight, weighted = self._weights()
+        return rows_of(self.synthesis, weight), rows_of(self.synthesis, weighted)
 
     def _weights(self) -> tuple[Array, Array]:
         """W² and W² y in the data's space."""

@@ -8,7 +8,7 @@ alone, so that each filter has 2h + 1 forms along an axis, with h half its suppo
 from __future__ import annotations
 
 import itertools
-from functools import cached_property
+import math
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,6 @@ class MirroredSites(Sites):
         every = np.einsum("uai,vbj,wck,mnijk->uvwmnabc", *forms, taps, optimize=True)
         self.filters = np.ascontiguousarray(every, filters.dtype).reshape(-1)
         self.touched = tuple((1 - k, 2 * k - 1) for k in self.reach)
-
-    @cached_property
-    def norms_sq(self) -> Any:
-        return (self.filters.reshape(-1, self.taps) ** 2).sum(axis=1)
 
     def first(self, q: Any, m: Any) -> Any:
         form = np.zeros_like(q)
@@ -85,7 +81,8 @@ class MirroredCorrelator(Correlator):
         tile[(slice(None), *(slice(h, h + n) for h, n in zip(self.half, self.extents, strict=True)))] = image
 
     def _settle(self, maps: Any) -> None:
-        fold(maps, self.extents, self.before, self.half)
+        for axis, (n, before, after) in enumerate(zip(self.extents, self.before, self.half, strict=True), start=1):
+            fold(maps.reshape((-1, maps.shape[axis], math.prod(maps.shape[axis + 1 :]))), n, before, after)
 
 
 def _forms(k: int) -> Any:
@@ -103,23 +100,11 @@ def _forms(k: int) -> Any:
 
 
 @compiled
-def fold(maps: Any, extents: Any, before: Any, after: Any) -> None:
-    """Eᵀ in place, of maps (count, G0, G1, G2): what stands before 0 (at the end of an axis) and from n on."""
+def fold(maps: Any, n: Any, before: Any, after: Any) -> None:
+    """Eᵀ in place along the middle axis: what stands before 0 (at its end) and from n on."""
+    last = maps.shape[1] - 1
     for m in range(maps.shape[0]):
-        tile = maps[m]
-        for i in range(before[0]):
-            tile[i] += tile[tile.shape[0] - 1 - i]
-        for i in range(after[0]):
-            tile[extents[0] - 1 - i] += tile[extents[0] + i]
-        for a in range(extents[0]):
-            plane = tile[a]
-            for j in range(before[1]):
-                plane[j] += plane[plane.shape[0] - 1 - j]
-            for j in range(after[1]):
-                plane[extents[1] - 1 - j] += plane[extents[1] + j]
-            for b in range(extents[1]):
-                line = plane[b]
-                for c in range(before[2]):
-                    line[c] += line[line.size - 1 - c]
-                for c in range(after[2]):
-                    line[extents[2] - 1 - c] += line[extents[2] + c]
+        for i in range(before):
+            maps[m, i] += maps[m, last - i]
+        for i in range(after):
+            maps[m, n - 1 - i] += maps[m, n + i]

@@ -76,7 +76,7 @@ class Sites:
     @cached_property
     def norms_sq(self) -> Any:
         """‖d_m‖² of each atom that `first` tells."""
-        return (self.filters.reshape(self.maps, -1) ** 2).sum(axis=1)
+        return (self.filters.reshape(-1, self.taps) ** 2).sum(axis=1)
 
     def places(self, q: Any, distance: int | None = None) -> Any:
         """Where atoms begin: q, or −1 − q for one that wraps; `distance` between lines is the grid's if absent."""

@@ -87,6 +87,7 @@ class ADMM(Solver):
     adaptive: bool = True
     period: int = 10
     name: ClassVar[str] = "admm"
+    states: ClassVar[type] = ADMMState
     arrays: ClassVar[int] = 3
 
     def __post_init__(self) -> None:

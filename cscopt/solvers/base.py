@@ -24,6 +24,9 @@ class Solver:
     arrays: ClassVar[int]
     """Arrays of all maps that a solve holds at most at once, beside the spectra of the filters."""
 
+    states: ClassVar[type]
+    """The class of its states."""
+
     sparse: ClassVar[bool] = False
     """Whether states keep codes as a list of non-zeros."""
 

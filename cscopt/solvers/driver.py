@@ -137,7 +137,7 @@ def _solver(method: str | Solver, problem: CSCProblem, state: Any) -> tuple[Solv
     if name != "auto":
         return SOLVERS[name](), "asked for"
     for kind in SOLVERS.values():
-        if type(state).__name__ == f"{kind.__name__}State":
+        if isinstance(state, kind.states):
             return kind(), "the state is one of its"
     return choose(problem)
 

@@ -48,6 +48,7 @@ class FISTA(Solver):
 
     restart: bool = True
     name: ClassVar[str] = "fista"
+    states: ClassVar[type] = FISTAState
     arrays: ClassVar[int] = 3
 
     def __post_init__(self) -> None:

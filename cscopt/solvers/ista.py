@@ -34,6 +34,7 @@ class ISTA(Solver):
     """
 
     name: ClassVar[str] = "ista"
+    states: ClassVar[type] = ISTAState
     arrays: ClassVar[int] = 2
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ISTAState:

@@ -87,6 +87,7 @@ class PrimalDual(Solver):
     relaxation: float = 1.8
     adaptive: bool = True
     name: ClassVar[str] = "primal-dual"
+    states: ClassVar[type] = PrimalDualState
     arrays: ClassVar[int] = 6
     sums: ClassVar[bool] = True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from cscopt import checks
+from cscopt.atomwise import keys_of
 from cscopt.backend import Array, is_numpy
 from cscopt.certificate import Certificate, compare
 from cscopt.codes import SparseCodes
@@ -62,6 +63,7 @@ class WorkingSet(Solver):
 
     sweeps: int = 8
     name: ClassVar[str] = "working-set"
+    states: ClassVar[type] = WorkingSetState
     arrays: ClassVar[int] = 0
     sparse: ClassVar[bool] = True
 
@@ -207,10 +209,7 @@ def _first(problem: CSCProblem, x0: SparseCodes | None, item: int) -> ActiveSet:
     size = math.prod(problem.codes_shape[1:])
     begin, end = np.searchsorted(x0.index, [item * size, (item + 1) * size])
     values = x0.values[begin:end].astype(dtype)
-    row, place = np.divmod(x0.index[begin:end] - item * size, math.prod(synthesis.code_space))
-    group, m = np.divmod(row, synthesis.n_filters)
-    p = np.ravel_multi_index(np.unravel_index(place, synthesis.code_space), synthesis.sites.grid)
     kept = values > 0 if problem.penalty.nonnegative else values != 0
-    keys = (((group * synthesis.sites.pixels + p) * synthesis.n_filters) + m)[kept]
+    keys = keys_of(synthesis, x0.index[begin:end][kept] - item * size)
     order = np.argsort(keys)
     return ActiveSet(keys[order], values[kept][order], none)
