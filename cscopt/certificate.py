@@ -165,9 +165,9 @@ def _tail(problem: CSCProblem, rows: Array, duals: list[Array] | None) -> tuple[
     for k, part in enumerate(problem.penalty.tail):
         if isinstance(part, TotalVariation):
             q = part.subgradient(part.apply(rows)) if duals is None else part.feasible_dual(duals[k])
-            pull = pull + synthesis.crop(part.adjoint(q))
+            pull = pull + synthesis.gather(part.adjoint(q))
         elif duals is not None:
-            q = synthesis.crop(duals[k])
+            q = synthesis.gather(duals[k])
             scale, value = part.feasible(q)[0]
             pull = pull + per_item(xp.astype(scale, problem.real), q.ndim) * q
             conjugate = conjugate + value
@@ -193,7 +193,8 @@ def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
     if problem.penalty.convex or problem.lipschitz is None:
         step = codes - problem.penalty.prox(codes - gradient)
     else:
-        scale = per_item(xp.astype(1 / problem.lipschitz, problem.real, copy=False), codes.ndim)
+        most = 1.0 if problem.synthesis.copies is None else xp.max(problem.synthesis.copies)
+        scale = per_item(xp.astype(1 / (most * problem.lipschitz), problem.real, copy=False), codes.ndim)
         gradient = scale * gradient
         step = codes - problem.penalty.prox(codes - gradient, scale)
 

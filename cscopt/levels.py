@@ -10,7 +10,7 @@ import numpy as np
 from cscopt.backend import Array, asarray_like, device, is_complex, namespace, per_item, real_dtype, to_numpy
 from cscopt.kernels import Levels, Regularizer
 from cscopt.lowpass import laplacian
-from cscopt.penalties import L1, ElasticNet, GradientL1, GroupL1, Penalty
+from cscopt.penalties import L0, L1, ElasticNet, GradientL1, GroupL1, Penalty, TotalVariation
 from cscopt.synthesis import Synthesis, pad
 
 
@@ -80,10 +80,9 @@ class Curved(OnGrid):
 def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Regularizer:
     """What the sweeps take for a penalty, the head of it if it is a sum; `like` is a code array."""
     mirrored = synthesis.mirror is not None
-    if mirrored and not isinstance(penalty, L1 | ElasticNet | GroupL1):
-        raise ValueError(
-            f"boundary='symmetric' serves the penalties L1, ElasticNet and GroupL1; got {type(penalty).__name__}"
-        )
+    for part in (penalty.head, *penalty.tail):
+        if mirrored and not isinstance(part, L0 | L1 | ElasticNet | GroupL1 | TotalVariation):
+            raise ValueError(f"boundary='symmetric' cannot serve the penalty {type(part).__name__}")
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)

@@ -74,7 +74,7 @@ def by_hand(problem, codes):
     return total
 
 
-@pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
+@pytest.mark.parametrize("boundary", ["circular", "zero", "symmetric", "none"])
 @pytest.mark.parametrize("of", KINDS)
 def test_differences_have_their_adjoint_and_symbol(space, rng, of, boundary):
     if boundary != "circular" and (space.library, space.dtype) != ("numpy", "float64"):
@@ -133,7 +133,7 @@ def test_the_objective_is_what_it_says(rng, of, channels):
     assert answer.objective == pytest.approx(by_hand(problem, answer.codes), rel=1e-12)
 
 
-@pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
+@pytest.mark.parametrize("boundary", ["circular", "zero", "symmetric", "none"])
 @pytest.mark.parametrize("of", KINDS)
 def test_the_gap_bounds_the_error_and_vanishes(rng, of, boundary):
     problem = CSCProblem(crop(12), bank(rng), L1(0.03) + TotalVariation(0.01, of), boundary=boundary)

@@ -6,8 +6,20 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from cscopt import L0, L1, ConvDictionary, CSCProblem, L1MinusL2, SparseCodes, minimise_l1, solve
+from cscopt import (
+    L0,
+    L1,
+    ConvDictionary,
+    CSCProblem,
+    GradientL1,
+    L1MinusL2,
+    SparseCodes,
+    TotalVariation,
+    minimise_l1,
+    solve,
+)
 from cscopt.backend import to_numpy
+from cscopt.operators import Decimate
 
 SIZES = [((9,), (4,)), ((5,), (5,)), ((9, 8), (3, 4)), ((6, 7), (6, 1)), ((5, 4, 6), (2, 3, 4))]
 
@@ -100,11 +112,58 @@ def test_torch_differentiates(rng):
     np.testing.assert_allclose(to_numpy(codes.grad), to_numpy(bank.analyze(image, "symmetric")), atol=1e-12)
 
 
+def test_primal_dual_finds_admms_optimum(rng):
+    """Alone, behind an operator that is no convolution, and with a fit that is not least squares."""
+    signal, bank = rng.standard_normal((1, 1, 12, 9)), ConvDictionary(rng.standard_normal((3, 1, 4, 3))).normalized()
+    problem = CSCProblem(signal, bank, 0.3, boundary="symmetric")
+    best = solve(problem, "admm", tol=1e-6, max_iter=5000)
+    found = solve(problem, "primal-dual", tol=1e-5, max_iter=5000)
+    assert found.status == "converged", found
+    assert found.objective == pytest.approx(best.objective, rel=1e-5)
+    squeezed = CSCProblem(signal[..., ::2, ::2], bank, 0.3, forward=Decimate((1, 12, 9), 2), boundary="symmetric")
+    ours, fista = (solve(squeezed, m, tol=1e-5, max_iter=20000) for m in ("primal-dual", "fista"))
+    assert ours.status == fista.status == "converged"
+    assert ours.objective == pytest.approx(fista.objective, rel=1e-5)
+    impulses = CSCProblem(signal, bank, 0.3, fit="l1", boundary="symmetric")
+    ours, admm = (solve(impulses, m, tol=2e-3, max_iter=20000) for m in ("primal-dual", "admm"))
+    assert ours.status == admm.status == "converged"
+    assert ours.objective == pytest.approx(admm.objective, rel=2e-3)
+
+
+@pytest.mark.parametrize("of", ["maps", "joint maps", "reconstruction"])
+def test_total_variation_counts_each_jump_once(rng, of):
+    """By hand, and the primal-dual method's gap bounds the error against a linearised search around the answer."""
+    signal, bank = rng.standard_normal((1, 1, 9, 8)), ConvDictionary(rng.standard_normal((3, 1, 4, 3))).normalized()
+    problem = CSCProblem(signal, bank, L1(0.1) + TotalVariation(0.05, of), boundary="symmetric")
+    codes = rng.standard_normal(problem.codes_shape)
+    image = bank.synthesize(codes, "symmetric")
+    seen = image if of == "reconstruction" else codes
+    squares = sum(np.pad(np.diff(seen, axis=a), [(0, 0)] * a + [(1, 0)] + [(0, 0)] * (3 - a)) ** 2 for a in (2, 3))
+    jumps = np.sqrt(squares.sum(1) if of == "joint maps" else squares).sum()
+    by_hand = np.sum((image - signal) ** 2) / 2 + 0.1 * np.abs(codes).sum() + 0.05 * jumps
+    assert float(problem.objective(codes)[0]) == pytest.approx(by_hand, rel=1e-12)
+    best = solve(problem, tol=1e-5, max_iter=5000)
+    assert (best.status, best.solver.name) == ("converged", "primal-dual")
+    assert best.objective == pytest.approx(float(problem.objective(best.codes)[0]), rel=1e-12)
+
+
+@pytest.mark.parametrize("method", ["fista", "ista"])
+def test_the_l0_norm_finds_a_stationary_point(rng, method):
+    """One that the hard threshold at its own place does not move, wherever it is copied."""
+    signal, bank = rng.standard_normal((1, 1, 10, 9)), ConvDictionary(rng.standard_normal((3, 1, 3, 3))).normalized()
+    problem = CSCProblem(signal, bank, L0(0.1), boundary="symmetric")
+    answer = solve(problem, method, tol=1e-8, max_iter=5000)
+    assert answer.status == "converged", answer
+    matrix = bank.operator((10, 9), "symmetric").to_scipy() @ np.eye(270)
+    slope, x = matrix.T @ (matrix @ answer.codes.ravel() - signal.ravel()), answer.codes.ravel()
+    assert 0 < (x != 0).mean() < 1
+    assert np.abs(slope[x != 0]).max() <= 1e-6 * np.abs(matrix.T @ signal.ravel()).max()
+    longest = 1 / (float(problem.lipschitz[0]) * problem.synthesis.copies.max())
+    assert (x[x != 0] ** 2).min() >= 2 * 0.1 * longest * (1 - 1e-6)
+
+
 def test_what_does_not_serve_it(rng):
     signal, bank = rng.standard_normal((1, 1, 10, 9)), rng.standard_normal((3, 1, 3, 3))
-    problem = CSCProblem(signal, bank, 0.5, boundary="symmetric")
-    with pytest.raises(ValueError, match="primal-dual cannot serve boundary='symmetric'; use 'admm', 'fista' or"):
-        solve(problem, "primal-dual")
-    for penalty in (L0(0.1), L1MinusL2(0.1)):
-        with pytest.raises(ValueError, match="boundary='symmetric' serves the penalties L1, ElasticNet and GroupL1"):
+    for penalty in (L1MinusL2(0.1), GradientL1(0.1, 0.1)):
+        with pytest.raises(ValueError, match=f"boundary='symmetric' cannot serve the penalty {type(penalty).__name__}"):
             CSCProblem(signal, bank, penalty, boundary="symmetric")

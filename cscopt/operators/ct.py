@@ -30,8 +30,9 @@ class CT(LinearOperator):
     Coordinates run to the right and up (row 0 is the top) from the image's centre; detectors are counted along u, and
     the middle of their row is s = 0. Results have the input's dtype and float32's accuracy, which ASTRA computes in. On
     the CPU the adjoint is the transpose (dot test below 1e-7); on a GPU ASTRA back-projects by pixels, which is not
-    quite that, and `CSCProblem` takes "cuda" only where its dot test passes. Arrays are NumPy's, or torch's on the CPU;
-    torch differentiates through ``learned.Differentiable(CT(...))``.
+    quite that, and `CSCProblem` takes "cuda" only where its dot test passes. Arrays of any library and device are
+    copied to the CPU's memory, where ASTRA takes them, and results back. Torch differentiates through
+    ``learned.Differentiable(CT(...))``.
 
     Parameters
     ----------
@@ -59,8 +60,7 @@ class CT(LinearOperator):
     Raises
     ------
     ImportError, TypeError, ValueError
-        If ASTRA is absent or does not load, an array is not in the CPU's memory or needs a gradient, or an argument is
-        out of range.
+        If ASTRA is absent or does not load, an array needs a gradient, or an argument is out of range.
 
     Source: van Aarle et al. 2016 (ASTRA); Kak and Slaney 1988, section 3.1.
     """
@@ -122,21 +122,25 @@ class CT(LinearOperator):
     def apply(self, x: Array) -> Array:
         """Sinograms (batch, 1, angle, detector) of images (batch, 1, H, W)."""
         images = np.require(on_host(x, "image", self.input_shape), np.float32, ("C", "W"))
-        data = np.zeros((len(x), *self.output_shape), np.float32)
-        self._over_angles(len(x), lambda i, rows: self._run("FP", images[i, 0], data[i, 0, rows], self.angles[rows]))
+        data = np.zeros((len(images), *self.output_shape), np.float32)
+
+        def project(item: int, rows: slice) -> None:
+            self._run("FP", images[item, 0], data[item, 0, rows], self.angles[rows])
+
+        self._over_angles(len(images), project)
         return asarray_like(self.pixel_size * data, x, x.dtype)
 
     def adjoint(self, y: Array) -> Array:
         """Back-projections Aᵀ y, (batch, 1, H, W), of sinograms (batch, 1, angle, detector)."""
         data = np.require(on_host(y, "data", self.output_shape), np.float32, ("C", "W"))
-        images = np.zeros((len(y), *self.input_shape), np.float32)
+        images = np.zeros((len(data), *self.input_shape), np.float32)
 
         def back(item: int, rows: slice) -> tuple[int, Any]:
             part = np.zeros(self.input_shape[1:], np.float32)
             self._run("BP", part, data[item, 0, rows], self.angles[rows])
             return item, part
 
-        for item, part in self._over_angles(len(y), back):
+        for item, part in self._over_angles(len(data), back):
             images[item, 0] += part
         return asarray_like(self.pixel_size * images, y, y.dtype)
 

@@ -24,7 +24,7 @@ def fbp(sinogram: Array, operator: CT, filter: str = "ram-lak", cutoff: float = 
     Parameters
     ----------
     sinogram : array, (batch, 1, angle, detector)
-        NumPy's, or torch's on the CPU.
+        Of any library and device; it is computed in the CPU's memory.
     operator : CT
         For its geometry.
     filter : {"ram-lak", "shepp-logan", "cosine", "hamming", "hann"}, default "ram-lak"
@@ -53,7 +53,7 @@ def fbp(sinogram: Array, operator: CT, filter: str = "ram-lak", cutoff: float = 
     right = (np.arange(width) - (width - 1) / 2) * operator.pixel_size
     up = ((height - 1) / 2 - np.arange(height))[:, None] * operator.pixel_size
     places = (np.arange(n) - (n - 1) / 2) * operator.detector_size
-    images = np.zeros((len(sinogram), 1, height, width))
+    images = np.zeros((len(rows), 1, height, width))
     for k, (theta, weight) in enumerate(zip(operator.angles, _angle_weights(operator.angles), strict=True)):
         at = right * math.cos(theta) + up * math.sin(theta)
         for image, lines in zip(images, filtered, strict=True):

@@ -176,6 +176,8 @@ class TotalVariation(Penalty):
         corner, box = (0,) * len(synthesis.grid), synthesis.code_space
         if self.of_image:
             corner, box = synthesis.offset, synthesis.space
+        elif synthesis.mirror is not None:  # jumps between mirror images are zero, or those of codes again
+            corner = synthesis.mirror.before
         xp, ndim, device = namespace(synthesis.like), len(synthesis.grid), synthesis.like.device
         ranges = []
         for axis, n in enumerate(synthesis.grid):

@@ -100,8 +100,6 @@ class PrimalDual(Solver):
     def check(self, problem: CSCProblem) -> None:
         if not problem.penalty.convex:
             raise ValueError("primal-dual needs a convex penalty; use 'fista' or 'ista'")
-        if problem.synthesis.mirror is not None:
-            raise ValueError("primal-dual cannot serve boundary='symmetric'; use 'admm', 'fista' or 'ista'")
         if problem.penalty.curved:
             folded = problem.datafit.quadratic or problem.datafit.folded
             instead = "use 'admm', 'fista' or 'ista'" if folded else "no solver does with this fit and forward operator"
