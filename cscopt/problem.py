@@ -15,7 +15,7 @@ from cscopt.datafit.fits import resolve
 from cscopt.datafit.layout import rows_of
 from cscopt.dictionary import ConvDictionary
 from cscopt.inputs import check_adjoint, checked_mask, checked_signal
-from cscopt.kernels import Levels
+from cscopt.kernels import Levels, staged
 from cscopt.levels import levels_of_codes, regularizer
 from cscopt.linop import LinearOperator
 from cscopt.penalties import L1, ElasticNet, GradientL1, Penalty
@@ -141,8 +141,8 @@ class CSCProblem:
 
     @property
     def kernels(self) -> ModuleType:
-        """The sweeps that serve this penalty: fused ones for ℓ1, else the reference."""
-        return kernels.for_array(self.signal) if self.fused else kernels.reference
+        """The sweeps that serve this penalty: fused ones for ℓ1, else those in stages."""
+        return kernels.for_array(self.signal) if self.fused else staged
 
     @property
     def batch(self) -> int:

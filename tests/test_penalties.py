@@ -10,6 +10,14 @@ from cscopt import L1
 from cscopt.backend import to_numpy
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled():
+    """Compile once, so that Hypothesis does not time it."""
+    for dtype in (float, complex):
+        L1(1.0).prox(np.zeros((1, 1, 1), dtype))
+    L1(1.0, nonnegative=True).prox(np.zeros((1, 1, 1)))
+
+
 @given(v=st.floats(-3, 3), lam=st.floats(0.01, 2), step=st.floats(0.05, 3), nonnegative=st.booleans())
 def test_prox_minimises(v, lam, step, nonnegative):
     """No point of a fine grid around is better than the proximal point."""

@@ -97,7 +97,7 @@ def admm_sweep(
 ) -> tuple[Any, Any, Sums]:
     """Twin of `reference.admm_sweep`; `v` is updated in place."""
     v, bank, rho = cupy.ascontiguousarray(v), _Bank(filters, v.dtype), _parameter(penalty, v)
-    alpha, names = _real(v.dtype).type(relaxation), ("l1", "primal", "dual", "x", "y", "u", "violation")
+    alpha, names = _real(v.dtype).type(relaxation), ("primal", "dual", "x", "y", "u", "violation")
     kernel = _Pointwise("admm", v.shape, v.dtype, levels, names)
 
     def update(piece: _Piece, shift: Any) -> None:

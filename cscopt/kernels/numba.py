@@ -112,7 +112,7 @@ def admm_sweep(
     relaxation: float,
 ) -> tuple[Any, Any, Sums]:
     """Twin of `reference.admm_sweep`; `v` is updated in place."""
-    maps, lam, sums = _flat(v), _Levels(levels), np.zeros((*v.shape[:2], 7))
+    maps, lam, sums = _flat(v), _Levels(levels), np.zeros((*v.shape[:2], 6))
     scale, rho = _scale(filters, v.dtype), _parameter(penalty, v)
     alpha = rho.dtype.type(relaxation)
 
@@ -121,7 +121,7 @@ def admm_sweep(
         pointwise.admm(maps[row, span], e, *lam.at(row, span), rho[row], alpha, scale, lam.sign, sums[row, span])
 
     out = _run(filters, len(v), v.dtype, body, image=correction, output=True)
-    return v, out, _totals(sums, ("l1", "primal", "dual", "x", "y", "u"))
+    return v, out, _totals(sums, ("primal", "dual", "x", "y", "u"))
 
 
 def proximal(v: Any, levels: Levels, scale: Any) -> tuple[Any, Any]:
@@ -147,7 +147,7 @@ def weighted_l1(x: Any, levels: Levels) -> Any:
     """Σ Λ|x| of each row, summed in float64."""
     maps, lam, sums = _flat(x), _Levels(levels), np.zeros((*x.shape[:2], 1))
     for row in range(len(x)):
-        pointwise.weighted_l1(maps[row], *lam.at(row, slice(None)), sums[row])
+        pointwise.weighted_l1(maps[row], *lam.at(row, slice(None)), lam.level.dtype.type(1), sums[row])
     return sums[..., 0].sum(axis=1)
 
 

@@ -109,7 +109,7 @@ BODY void fista_span(T* __restrict__ x, T* __restrict__ z, T* __restrict__ g, La
     }
 }
 
-// One ADMM update of v, and e <- 2y - v; sums: l1, primal, dual, x, y, u, violation
+// One ADMM update of v, and e <- 2y - v; sums: primal, dual, x, y, u, violation
 template <class T>
 BODY void admm_span(T* __restrict__ v, T* __restrict__ e, Lambda<Real<T>> lambda, Real<T> rho,
                     Real<T> relaxation, Real<T> scale, Span span, Real<T>* sums) {
@@ -122,13 +122,12 @@ BODY void admm_span(T* __restrict__ v, T* __restrict__ e, Lambda<Real<T>> lambda
         T y = shrink(after, threshold, lambda.nonnegative);
         v[i] = after;
         e[i] = y + y - after;
-        sums[0] += lam * modulus(y);
-        sums[1] += inner(x - y, x - y);
-        sums[2] += inner(y - old, y - old);
-        sums[3] += inner(x, x);
-        sums[4] += inner(y, y);
-        sums[5] += inner(after - y, after - y);
-        sums[6] = larger(sums[6], bounded(shift, lambda.nonnegative) / lam);
+        sums[0] += inner(x - y, x - y);
+        sums[1] += inner(y - old, y - old);
+        sums[2] += inner(x, x);
+        sums[3] += inner(y, y);
+        sums[4] += inner(after - y, after - y);
+        sums[5] = larger(sums[5], bounded(shift, lambda.nonnegative) / lam);
     }
 }
 
@@ -265,10 +264,10 @@ __global__ void fista(T* x, T* z, T* g, const Real<T>* step, const Real<T>* mome
 template <class T>
 __global__ void admm(T* v, T* e, const Real<T>* rho, Real<T> relaxation, Real<T> scale, LAYOUT(T)) {
     PLACE;
-    Real<T> sums[7] = {};
+    Real<T> sums[6] = {};
     admm_span(v + place.plane * pixels, e + place.local * pixels, LAMBDA(T), rho[place.row], relaxation, scale,
               place.span, sums);
-    KEEP(6);
+    KEEP(5);
 }
 
 template <class T>

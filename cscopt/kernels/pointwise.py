@@ -150,7 +150,6 @@ def fista(
 @compiled
 def _admm_block(v: Any, e: Any, t: Any, weight: Any, alpha: Any, scale: Any, nonnegative: Any, worst: Any) -> Any:
     one = t / t
-    l1 = t - t
     primal = t - t
     dual = t - t
     xs = t - t
@@ -166,14 +165,13 @@ def _admm_block(v: Any, e: Any, t: Any, weight: Any, alpha: Any, scale: Any, non
         v[i] = after
         e[i] = y + y - after
         x = old + change
-        l1 += w * size(y, None)
         primal += square(x - y)
         dual += square(y - old)
         xs += square(x)
         ys += square(y)
         us += square(after - y)
         worst[i] = max(worst[i], size(shift, nonnegative) / w)
-    return l1, primal, dual, xs, ys, us
+    return primal, dual, xs, ys, us
 
 
 @compiled
@@ -188,27 +186,25 @@ def admm(
     nonnegative: Any,
     sums: Any,
 ) -> None:
-    """One ADMM update of v, and e ← 2y − v; sums (maps, 7): l1, primal, dual, x, y, u, violation."""
+    """One ADMM update of v, and e ← 2y − v; sums (maps, 6): primal, dual, x, y, u, violation."""
     for j in range(v.shape[0]):
         worst = np.zeros(BLOCK, level.dtype)
         for b in range(0, v.shape[1], BLOCK):
             end = b + BLOCK
-            l1, primal, dual, xs, ys, us = _admm_block(
+            primal, dual, xs, ys, us = _admm_block(
                 v[j, b:end], e[j, b:end], level[j] / rho, block_of(weight, j, b),
                 alpha, scale, nonnegative, worst,
             )  # fmt: skip
-            sums[j, 0] += l1 * level[j]
-            sums[j, 1] += primal
-            sums[j, 2] += dual
-            sums[j, 3] += xs
-            sums[j, 4] += ys
-            sums[j, 5] += us
-        sums[j, 6] = worst.max() / level[j]
+            sums[j, 0] += primal
+            sums[j, 1] += dual
+            sums[j, 2] += xs
+            sums[j, 3] += ys
+            sums[j, 4] += us
+        sums[j, 5] = worst.max() / level[j]
 
 
 @compiled
-def _proximal_block(v: Any, y: Any, t: Any, weight: Any, nonnegative: Any) -> Any:
-    one = t / t
+def _proximal_block(v: Any, y: Any, t: Any, one: Any, weight: Any, nonnegative: Any) -> Any:
     l1 = t - t
     for i in range(v.size):
         w = weight_at(weight, i, one)
@@ -224,7 +220,9 @@ def proximal(v: Any, y: Any, level: Any, weight: Any, scale: Any, nonnegative: A
     for j in range(v.shape[0]):
         for b in range(0, v.shape[1], BLOCK):
             e = b + BLOCK
-            l1 = _proximal_block(v[j, b:e], y[j, b:e], level[j] * scale, block_of(weight, j, b), nonnegative)
+            l1 = _proximal_block(
+                v[j, b:e], y[j, b:e], level[j] * scale, scale / scale, block_of(weight, j, b), nonnegative
+            )
             sums[j, 0] += l1 * level[j]
 
 
@@ -237,9 +235,9 @@ def _l1_block(x: Any, one: Any, weight: Any) -> Any:
 
 
 @compiled
-def weighted_l1(x: Any, level: Any, weight: Any, sums: Any) -> None:
-    """sums (maps, 1): Σ Λ|x|."""
+def weighted_l1(x: Any, level: Any, weight: Any, one: Any, sums: Any) -> None:
+    """sums (maps, 1): Σ Λ|x|; a level may be 0."""
     for j in range(x.shape[0]):
         for b in range(0, x.shape[1], BLOCK):
-            part = _l1_block(x[j, b : b + BLOCK], level[j] / level[j], block_of(weight, j, b))
+            part = _l1_block(x[j, b : b + BLOCK], one, block_of(weight, j, b))
             sums[j, 0] += part * level[j]

@@ -168,15 +168,19 @@ def ista_sweep(
     Returns the new codes, the spectrum of D x⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` =
     ‖x⁺ − x‖², and ``violation`` = max |gradient| / Λ at the old codes.
     """
-    gradient = _gradient(x, residual, filters, levels)
-    step = per_item(step_size, x.ndim)
-    new = levels.prox(x - step * gradient, step_size)
+    new, sums = ista_update(x, _gradient(x, residual, filters, levels), levels, step_size)
+    return new, synthesize(new, filters), sums
+
+
+def ista_update(x: Array, gradient: Array, levels: Regularizer, step_size: Array) -> tuple[Array, Sums]:
+    """What `ista_sweep` does between its transforms, given the gradient: x⁺ and the sums."""
+    new = levels.prox(x - per_item(step_size, x.ndim) * gradient, step_size)
     sums = {
         "l1": levels.value(new),
         "change": _sum_sq(new - x),
         "violation": levels.violation(-gradient),
     }
-    return new, synthesize(new, filters), sums
+    return new, sums
 
 
 def fista_sweep(
@@ -194,16 +198,23 @@ def fista_sweep(
     ``turn`` = Re⟨z − x⁺, x⁺ − x⟩ and ``violation`` = max |gradient| / Λ at z.
     """
     gradient = _gradient(point, residual, filters, levels)
-    step, beta = per_item(step_size, x.ndim), per_item(momentum, x.ndim)
-    new = levels.prox(point - step * gradient, step_size)
-    ahead = new + beta * (new - x)
+    new, ahead, sums = fista_update(x, point, gradient, levels, step_size, momentum)
+    return new, ahead, synthesize(ahead, filters), sums
+
+
+def fista_update(
+    x: Array, point: Array, gradient: Array, levels: Regularizer, step_size: Array, momentum: Array
+) -> tuple[Array, Array, Sums]:
+    """What `fista_sweep` does between its transforms, given the gradient at `point`: x⁺, z⁺ and the sums."""
+    new = levels.prox(point - per_item(step_size, x.ndim) * gradient, step_size)
+    ahead = new + per_item(momentum, x.ndim) * (new - x)
     sums = {
         "l1": levels.value(new),
         "change": _sum_sq(new - point),
         "turn": _inner(point - new, new - x),
         "violation": levels.violation(-gradient),
     }
-    return new, ahead, synthesize(ahead, filters), sums
+    return new, ahead, sums
 
 
 def admm_sweep(
@@ -216,8 +227,8 @@ def admm_sweep(
 ) -> tuple[Array, Array, Sums]:
     """ADMM on all maps, given the spectrum of the image whose analysis is x − z.
 
-    Returns v⁺, the spectrum of D z⁺, and per row: ``l1`` = Σ Λ|y⁺|, ``primal`` = ‖x − y⁺‖²,
-    ``dual`` = ‖y⁺ − y‖², ``x``, ``y``, ``u`` = squared norms, ``violation`` = max |x − z| / Λ.
+    Returns v⁺, the spectrum of D z⁺, and per row: ``primal`` = ‖x − y⁺‖², ``dual`` = ‖y⁺ − y‖², ``x``, ``y``, ``u`` =
+    squared norms, ``violation`` = max |x − z| / Λ.
     """
     new, ahead, sums = admm_update(v, analyze(correction, filters), levels, penalty, relaxation)
     return new, synthesize(ahead, filters), sums
@@ -232,7 +243,6 @@ def admm_update(
     x, new = old + change, v + relaxation * change
     y = levels.prox(new, 1 / penalty)
     sums = {
-        "l1": levels.value(y),
         "primal": _sum_sq(x - y),
         "dual": _sum_sq(y - old),
         "x": _sum_sq(x),

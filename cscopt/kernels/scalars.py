@@ -67,11 +67,12 @@ def line_of(weight: Any, m: int, a: int, b: int, start: int) -> Any:
 @overload(shrink, jit_options=OPTIONS, strict=False)
 def _shrink_typed(v: Any, t: Any, nonnegative: Any) -> Any:
     if isinstance(v, types.Complex):
+        least = np.finfo(v.underlying_float.name).tiny
 
         def kernel(v: Any, t: Any, nonnegative: Any) -> Any:
             modulus = np.sqrt(v.real * v.real + v.imag * v.imag)
             kept = max(modulus - t, t - t)
-            factor = kept / max(modulus, t)
+            factor = kept / max(modulus, t, least)
             return complex_of(v.real * factor, v.imag * factor, v)
     elif isinstance(nonnegative, types.NoneType):
 

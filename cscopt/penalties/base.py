@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, is_numpy, namespace, real_dtype, to_numpy
+from cscopt.backend import Array, asarray_like, is_array, is_complex, is_numpy, namespace, real_dtype, to_numpy
 
 Self = TypeVar("Self", bound="Penalty")
 
@@ -162,6 +162,11 @@ def total(x: Array) -> Array:
     """Sum of each item, in float64."""
     xp = namespace(x)
     return xp.sum(x, axis=over_items(x), dtype=xp.float64)
+
+
+def squared(x: Array) -> Array:
+    """|x|², entry by entry."""
+    return namespace(x).real(namespace(x).conj(x) * x) if is_complex(x) else x * x
 
 
 def scaled_dual(scale: Array, norm_sq: Array, overlap: Array) -> Array:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from cscopt import checks
 from cscopt.backend import Array, namespace, per_item, real_dtype
-from cscopt.kernels.reference import soft_threshold
-from cscopt.penalties.base import Penalty, best_scale, scaled_dual, total
+from cscopt.kernels.entrywise import shrinkage, weighted_l1
+from cscopt.penalties.base import Penalty, best_scale, scaled_dual, squared, total
 
 _SCALES = (1.0, 0.999, 0.99, 0.9, 0.5)
 
@@ -37,12 +37,12 @@ class ElasticNet(Penalty):
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""
-        size = namespace(codes).abs(codes)
-        return total(self.resolve(tuple(codes.shape), codes) * size) + self.mu / 2 * total(size * size)
+        lam = self.resolve(tuple(codes.shape), codes)
+        return weighted_l1(codes, lam) + self.mu / 2 * total(squared(codes))
 
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x)."""
-        return soft_threshold(v, step_size * self.resolve(tuple(v.shape), v)) / (1 + step_size * self.mu)
+        return shrinkage(v, self.resolve(tuple(v.shape), v), step_size) / (1 + step_size * self.mu)
 
     def dual(self, correlations: Array, norm_sq: Array, overlap: Array) -> Array:
         """The best of some multiples of r."""

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from cscopt import checks, fft
 from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
+from cscopt.kernels.entrywise import shrinkage, weighted_l1
 from cscopt.kernels.reference import soft_threshold
 from cscopt.lowpass import laplacian
-from cscopt.penalties.base import Penalty, over_items, total
+from cscopt.penalties.base import Penalty, over_items, squared, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,15 +81,15 @@ class GradientL1(Penalty):
         """g(x) of each item, (batch,), in float64."""
         xp = namespace(codes)
         lam = self.resolve(tuple(codes.shape), codes)
-        values = total(lam * xp.abs(codes))
+        values = weighted_l1(codes, lam)
         for axis in range(2, codes.ndim):
-            step = xp.abs(codes - xp.roll(codes, 1, axis=axis))
-            values = values + total(self.curvature(codes) * step * step) / 2
+            step = squared(codes - xp.roll(codes, 1, axis=axis))
+            values = values + total(self.curvature(codes) * step) / 2
         return values
 
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """S_{step_size·Λ}(v), the proximal map of the ℓ1 norm alone: solvers take the quadratic as smooth."""
-        return soft_threshold(v, step_size * self.resolve(tuple(v.shape), v))
+        return shrinkage(v, self.resolve(tuple(v.shape), v), step_size)
 
     def pull(self, codes: Array) -> Array:
         """Q x, the gradient of the quadratic."""

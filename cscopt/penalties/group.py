@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, namespace, real_dtype, to_numpy
+from cscopt.backend import Array, asarray_like, is_array, is_numpy, namespace, real_dtype, to_numpy
+from cscopt.kernels.entrywise import per_batch
 from cscopt.kernels.reference import soft_threshold
-from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, total
+from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, squared, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +62,19 @@ class GroupL1(Penalty):
         """g(x) of each item, (batch,), in float64."""
         xp = namespace(codes)
         lam = self.resolve(tuple(codes.shape), codes)
+        if is_numpy(codes):
+            from cscopt.kernels import groups
+
+            return groups.value(codes, lam, self._labels(codes), self.mu)
         return total(lam * xp.abs(codes)) + self.mu * total(self._norms(codes))
 
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x)."""
-        xp = namespace(v)
+        xp, steps = namespace(v), per_batch(step_size, v)
+        if steps is not None:
+            from cscopt.kernels import groups
+
+            return groups.prox(v, self.resolve(v.shape, v), self._labels(v), self.mu, steps)
         kept = soft_threshold(v, step_size * self.resolve(tuple(v.shape), v))
         norms = self._norms(kept)
         positive = norms > 0
@@ -104,7 +113,7 @@ class GroupL1(Penalty):
         r"""‖x_g‖₂, (batch, groups, \*space)."""
         xp = namespace(codes)
         labels = self._labels(codes)
-        squares = xp.real(xp.conj(codes) * codes) if xp.isdtype(codes.dtype, "complex floating") else codes * codes
+        squares = squared(codes)
         count = int(xp.max(labels)) + 1
         if count == codes.shape[1]:  # a group each, in any order of labels
             return xp.sqrt(xp.take(squares, xp.argsort(labels), axis=1))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from cscopt import checks
 from cscopt.backend import Array, is_complex, namespace
-from cscopt.kernels.reference import soft_threshold
-from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, total
+from cscopt.kernels.entrywise import shrinkage, weighted_l1
+from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +49,8 @@ class L1(Penalty):
         """g(x) of each item, (batch,), in float64."""
         xp = namespace(codes)
         lam = self.resolve(tuple(codes.shape), codes)
-        size = xp.abs(codes)
-        if self.parts and is_complex(codes):
-            size = xp.abs(xp.real(codes)) + xp.abs(xp.imag(codes))
-        values = total(lam * size)
+        parts = (xp.real(codes), xp.imag(codes)) if self.parts and is_complex(codes) else (codes,)
+        values = sum(weighted_l1(part, lam) for part in parts)
         if self.nonnegative:
             infeasible = xp.any(codes < 0, axis=over_items(codes))
             values = xp.where(infeasible, xp.full_like(values, float("inf")), values)
@@ -60,11 +58,11 @@ class L1(Penalty):
 
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x)."""
-        threshold = step_size * self.resolve(tuple(v.shape), v)
+        lam = self.resolve(tuple(v.shape), v)
         if self.parts and is_complex(v):
             xp = namespace(v)
-            return soft_threshold(xp.real(v), threshold) + 1j * soft_threshold(xp.imag(v), threshold)
-        return soft_threshold(v, threshold, self.nonnegative)
+            return shrinkage(xp.real(v), lam, step_size) + 1j * shrinkage(xp.imag(v), lam, step_size)
+        return shrinkage(v, lam, step_size, self.nonnegative)
 
     def dual(self, correlations: Array, norm_sq: Array, overlap: Array) -> Array:
         """The best feasible multiple of r: |s c| ≤ Λ."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from cscopt import fft
-from cscopt.backend import Array, namespace, per_item
+from cscopt.backend import Array, is_numpy, namespace, per_item
 from cscopt.certificate import Certificate, compare
 from cscopt.curved_dual import curved_dual
-from cscopt.kernels.reference import Sums, admm_update
+from cscopt.kernels.reference import Sums
+from cscopt.kernels.staged import admm_update
+from cscopt.lowpass import laplacian
 from cscopt.problem import CSCProblem
 from cscopt.solvers.split import Split, dual_point
 
@@ -26,12 +28,12 @@ def curved_step(
     impulse noise restoration), section 3.
     """
     grid, real = problem.synthesis.grid, problem.synthesis.real
-    x, residual, goal = _solve(problem, z, split, rho)
+    change, residual, goal = _solve(problem, z, split, rho)
     if split is not None:
         image = goal - fft.inverse(residual, grid, real)
         w = (goal + split.v) / 2
         split = Split(split.v + relaxation * (image - w), split.sigma)
-    new, following, sums = admm_update(v, fft.inverse(x - z, grid, real), problem.levels, rho, relaxation)
+    new, following, sums = admm_update(v, fft.inverse(change, grid, real), problem.levels, rho, relaxation)
     return new, fft.forward(following, grid), split, sums
 
 
@@ -42,14 +44,14 @@ def curved_certificate(problem: CSCProblem, y: Array, z: Array, split: Split | N
     """
     synthesis, fit = problem.synthesis, problem.datafit
     value = problem.items_sum(problem.kernels.weighted_l1(y, problem.levels))
-    x, _, _ = _solve(problem, z, split, rho)
+    x = z + _solve(problem, z, split, rho)[0]
     point = fit.residual(_summed(problem, x)) if split is None or fit.quadratic else dual_point(problem, split)
     codes = synthesis.crop(fft.inverse(x, synthesis.grid, synthesis.real))
     return compare(fit.value(problem.system.synthesize(y)) + value, curved_dual(problem, codes, point))
 
 
 def _solve(problem: CSCProblem, z: Array, split: Split | None, rho: Array) -> tuple[Array, Array, Array]:
-    """Spectra of x⁺ and of s − K x⁺, and s: an image where the data are split, else their spectrum."""
+    """Spectra of x⁺ − z and of s − K x⁺, and s: an image where the data are split, else their spectrum."""
     fit = problem.datafit
     if split is None:
         return (*quadratic_step(problem, z, fit.target, rho, namespace(rho).ones_like(rho)), fit.target)
@@ -59,11 +61,16 @@ def _solve(problem: CSCProblem, z: Array, split: Split | None, rho: Array) -> tu
 
 
 def quadratic_step(problem: CSCProblem, z: Array, s: Array, rho: Array, sigma: Array) -> tuple[Array, Array]:
-    """Spectra of x⁺ and of s − K x⁺, from those of z and s; ρ and σ of each row.
+    """Spectra of x⁺ − z and of s − K x⁺, from those of z and s; ρ and σ of each row.
 
     With P = (ρ + Q)/σ and z' = ρ (ρ + Q)⁻¹ z: s − K x⁺ = (1 + K P⁻¹ Kᴴ)⁻¹ (s − K z') and x⁺ = z' + P⁻¹ Kᴴ (s − K x⁺).
     """
     xp, filters = namespace(z), problem.system.filters.values
+    if is_numpy(z) and filters.shape[1] == 1:
+        from cscopt.kernels import quadratic
+
+        eigenvalues = laplacian(problem.synthesis.like, problem.synthesis.grid)
+        return quadratic.change(filters, z, s, problem.levels.bend, eigenvalues, rho, sigma)
     total = problem.levels.eigenvalues() + per_item(rho, z.ndim)
     inverse, start = per_item(sigma, z.ndim) / total, z * (per_item(rho, z.ndim) / total)
     difference = s - _summed(problem, start)
@@ -73,7 +80,7 @@ def quadratic_step(problem: CSCProblem, z: Array, s: Array, rho: Array, sigma: A
     else:
         residual = _solved(filters, inverse, difference)
     back = xp.sum(xp.conj(filters)[None, ...] * residual[:, None, ...], axis=2)
-    return start + inverse * back, residual
+    return start - z + inverse * back, residual
 
 
 def _summed(problem: CSCProblem, x: Array) -> Array:

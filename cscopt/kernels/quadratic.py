@@ -1,0 +1,69 @@
+"""Compiled twin of the quadratic step of `cscopt.solvers.curved`, for filters of one channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cscopt.kernels.pool import shared_out
+from cscopt.kernels.scalars import BLOCK, compiled, square
+
+_CHUNK = 4 * BLOCK
+
+
+def change(filters: Any, z: Any, s: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any) -> tuple[Any, Any]:
+    """Spectra of x⁺ − z and of s − K x⁺; `bend` is (rows, maps), the Laplacian's eigenvalues (*frequencies)."""
+    moved, residual = np.empty_like(z), np.empty_like(s)
+    flat = [a.reshape((*a.shape[:2], -1)) for a in (np.ascontiguousarray(z), np.ascontiguousarray(s), moved, residual)]
+    bank, real = filters.reshape((len(filters), -1)), z.real.dtype
+    bend, rho, sigma = (np.ascontiguousarray(a, real) for a in (bend, rho, sigma))
+    eigenvalues = np.ascontiguousarray(laplacian, real).reshape(-1)
+    chunks = -(-eigenvalues.size // _CHUNK)
+
+    def share(begin: int, end: int) -> list[Any]:
+        for index in range(begin, end):
+            row, chunk = divmod(index, chunks)
+            source, goal, target, rest = (a[row] for a in flat)
+            first, last = chunk * _CHUNK, min((chunk + 1) * _CHUNK, eigenvalues.size)
+            _change(bank, source, goal[0], bend[row], eigenvalues, rho[row], sigma[row], target, rest[0], first, last)
+        return []
+
+    shared_out(share, len(z) * chunks)
+    return moved, residual
+
+
+@compiled
+def _change(
+    bank: Any, z: Any, s: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any, moved: Any, residual: Any,
+    begin: int, end: int,
+) -> None:  # fmt: skip
+    power = np.empty(BLOCK, bend.dtype)
+    for b in range(begin, end, BLOCK):
+        e = min(b + BLOCK, end)
+        share, rest = power[: e - b], residual[b:e]
+        share[:] = rho / rho
+        rest[:] = s[b:e]
+        for m in range(z.shape[0]):
+            _take(bank[m, b:e], z[m, b:e], bend[m], laplacian[b:e], rho, sigma, share, rest)
+        for i in range(share.size):
+            rest[i] /= share[i]
+        for m in range(z.shape[0]):
+            _move(bank[m, b:e], z[m, b:e], bend[m], laplacian[b:e], rho, sigma, rest, moved[m, b:e])
+
+
+@compiled
+def _take(d: Any, z: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any, share: Any, rest: Any) -> None:
+    """rest −= d z', and share += σ |d|² / (ρ + Q), for z' = ρ z / (ρ + Q)."""
+    for i in range(z.size):
+        total = rho + bend * laplacian[i]
+        rest[i] -= d[i] * z[i] * (rho / total)
+        share[i] += square(d[i]) * (sigma / total)
+
+
+@compiled
+def _move(d: Any, z: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any, rest: Any, moved: Any) -> None:
+    """z' − z + σ conj(d) r / (ρ + Q)."""
+    for i in range(z.size):
+        curve = bend * laplacian[i]
+        moved[i] = (d[i].conjugate() * rest[i] * sigma - z[i] * curve) / (rho + curve)
