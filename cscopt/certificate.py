@@ -177,7 +177,8 @@ def _tail(problem: CSCProblem, rows: Array, duals: list[Array] | None) -> tuple[
 def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
     """‖x − prox_{s g}(x − s ∇f(x))‖ / max(‖x‖, s ‖∇f(x)‖) of each item: zero at a stationary point, and only there.
 
-    The step s is 1 for a convex penalty, where it does not matter; else 1 / ‖W A D‖², the longest that descends.
+    The step s is 1 for a convex penalty, where it does not matter; else 1 / ‖W A D‖² by its bound, `lipschitz`, over
+    the most copies that a code has on the grid (`Synthesis.copies`): one that stationary points of all solvers pass.
 
     Raises
     ------

@@ -16,7 +16,7 @@ from cscopt.synthesis import Synthesis, pad
 
 @dataclass(frozen=True)
 class OnGrid:
-    """Any penalty on rows (rows, maps, *grid), zero outside the code box; serves the reference's sweeps.
+    """Any penalty on rows (rows, maps, *grid), zero outside the code box; serves the sweeps in stages.
 
     Where codes have copies (`Mirror`), rows are held to copies that are equal: with c of them, ½ c |x − mean|² + s g(x)
     is what the proximal map minimises, so that g must be a sum over positions.
@@ -82,7 +82,8 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
     mirrored = synthesis.mirror is not None
     for part in (penalty.head, *penalty.tail):
         if mirrored and not isinstance(part, L0 | L1 | ElasticNet | GroupL1 | TotalVariation):
-            raise ValueError(f"boundary='symmetric' cannot serve the penalty {type(part).__name__}")
+            kinds = "L0, L1, ElasticNet, GroupL1 and TotalVariation"
+            raise ValueError(f"boundary='symmetric' serves the penalties {kinds}; got {type(part).__name__}")
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)

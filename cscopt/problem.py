@@ -203,7 +203,8 @@ class CSCProblem:
     def lipschitz(self) -> Array | None:
         """Bound of ‖W A D‖² of each item, (batch,), exact for a circular problem; None if A's norm is unknown.
 
-        A penalty's quadratic part adds its own norm.
+        Codes are those of the grid: with copies, a bound for codes is this times the most of them. A penalty's
+        quadratic part adds its own norm.
         """
         folded = self.datafit.spectral or not self.datafit.quadratic
         norm = 1.0 if self.forward is None or folded else self.forward.norm

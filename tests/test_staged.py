@@ -72,7 +72,8 @@ def test_numpys_penalties_equal_the_array_apis(rng, name, dtype):
     strict, codes = pytest.importorskip("array_api_strict"), sized(rng, dtype, 2, 8, 33, 40)
     penalty, tol = PENALTIES[name].repeated(8, 1), REALS[dtype]
     real = codes.real.dtype
-    for step in (0.7, np.array([0.7, 0.2], real).reshape((2, 1, 1, 1)), np.full((1, 1, 33, 40), 0.7, real)):
+    steps = (0.7, np.array([0.7, 0.2], real).reshape((2, 1, 1, 1)), np.full((33, 1), 0.7, real), np.full(40, 0.7, real))
+    for step in steps:
         if name == "L1 − L2" and np.size(step) > 2:
             continue
         other = step if isinstance(step, float) else strict.asarray(step)
@@ -83,6 +84,26 @@ def test_numpys_penalties_equal_the_array_apis(rng, name, dtype):
     turned = np.asfortranarray(codes)
     np.testing.assert_array_equal(penalty.prox(turned), penalty.prox(codes))
     assert not np.isnan(penalty.prox(np.zeros_like(codes))).any()
+    if name != "L1 − L2":
+        np.testing.assert_allclose(penalty.prox(codes, 0.0), codes, rtol=4 * np.finfo(real).eps)
+
+
+def test_codes_that_are_not_compiled_are_served_as_well():
+    whole = np.array([[[3, -2]]])
+    np.testing.assert_array_equal(L1(0.5).prox(whole), [[[2.5, -1.5]]])
+    assert L1(0.5).value(whole) == 2.5
+    np.testing.assert_array_equal(L1(1.0).prox(np.array([3.0])), [2.0])
+    assert GroupL1(0.5, 1.0, np.array([1, 4])).value(np.ones((1, 2, 1), int)) == 3.0
+    assert ElasticNet(0.3, np.float64(0.4)).prox(np.ones((1, 2, 3), np.float32)).dtype == np.float32
+
+
+def test_labels_must_be_of_the_maps(rng):
+    penalty, codes = GroupL1(0.3, 0.4, np.array([0, 0, 1])), rng.standard_normal((2, 8, 5, 4))
+    for function in (penalty.prox, penalty.value):
+        with pytest.raises(ValueError, match="groups must have one label for each of 8 maps; got 3"):
+            function(codes)
+    odd = GroupL1(0.3, 0.4, np.array([-1, 10**9, -1]))
+    np.testing.assert_array_equal(odd.prox(codes[:, :3]), GroupL1(0.3, 0.4, np.array([0, 1, 0])).prox(codes[:, :3]))
 
 
 def test_an_identity_as_a_proximal_map_is_not_written_to(rng):

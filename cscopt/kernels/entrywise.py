@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ def shrinkage(v: Array, lam: Array, step: float | Array, nonnegative: bool = Fal
 
 def weighted_l1(codes: Array, lam: Array) -> Array:
     r"""Σ Λ|x| of each item of codes (batch, maps, \*space), (batch,), in float64."""
-    if is_numpy(codes):
+    if is_compiled(codes):
         from cscopt.kernels import numba
 
         return numba.weighted_l1(codes, levels_of(lam, codes))
@@ -31,10 +32,16 @@ def weighted_l1(codes: Array, lam: Array) -> Array:
 
 
 def per_batch(step: float | Array, v: Array) -> Any:
-    """A step for each item, (batch,), where v is NumPy's and that is what it is; else None."""
-    if not is_numpy(v) or max(np.shape(step)[1:], default=1) != 1:
+    """A step for each item, (batch,), where the compiled loops take the codes v and that is what it is; else None."""
+    shape = np.shape(step) if is_numpy(step) or np.isscalar(step) else None
+    if not is_compiled(v) or shape is None or (math.prod(shape) != 1 and shape != (len(v),) + (1,) * (v.ndim - 1)):
         return None
     return np.broadcast_to(np.reshape(step, -1), len(v))
+
+
+def is_compiled(codes: Array) -> bool:
+    r"""Whether the compiled loops take an array: NumPy's, (batch, maps, \*space), of the four dtypes of codes."""
+    return is_numpy(codes) and codes.ndim > 2 and codes.dtype.isnative and codes.dtype.char in "fdFD"
 
 
 def levels_of(lam: Any, like: Any, nonnegative: bool = False) -> Levels:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from cscopt.kernels.entrywise import levels_of
-from cscopt.kernels.pool import shared_out
+from cscopt.kernels.pool import each_chunk
 from cscopt.kernels.scalars import BLOCK, block_of, compiled, shrink, size, square, weight_at
 
 _CHUNK = 8 * BLOCK
@@ -21,15 +20,15 @@ def prox(v: Any, lam: Any, labels: Any, mu: float, step: Any) -> Any:
     """
     out = np.empty(v.shape, v.dtype)
     source, target, group = _flat(v), _flat(out), _Groups(lam, labels, v)
-    steps = np.asarray(step).astype(group.level.dtype)
+    steps, one = np.asarray(step).astype(group.level.dtype), group.level.dtype.type(1)
 
     def work(item: int, begin: int, end: int) -> None:
         _prox(
             source[item], target[item], *group.of(item), group.order, group.starts,
-            steps[item], steps[item] * steps.dtype.type(mu), begin, end,
+            steps[item], steps[item] * one.dtype.type(mu), one, begin, end,
         )  # fmt: skip
 
-    _each(source, work)
+    each_chunk(len(source), source.shape[2], _CHUNK, work)
     return out
 
 
@@ -42,7 +41,7 @@ def value(codes: Any, lam: Any, labels: Any, mu: float) -> Any:
     def work(item: int, begin: int, end: int) -> None:
         _value(source[item], *group.of(item), group.order, group.starts, one, begin, end, sums[item])
 
-    _each(source, work)
+    each_chunk(len(source), source.shape[2], _CHUNK, work)
     total = sums.sum(axis=1)
     return total[:, 0] + mu * total[:, 1]
 
@@ -65,20 +64,21 @@ class _Groups:
 
 @compiled
 def _prox(
-    v: Any, out: Any, level: Any, weight: Any, order: Any, starts: Any, step: Any, radius: Any, begin: int, end: int
-) -> None:
+    v: Any, out: Any, level: Any, weight: Any, order: Any, starts: Any, step: Any, radius: Any, one: Any,
+    begin: int, end: int,
+) -> None:  # fmt: skip
     norms = np.empty(BLOCK, level.dtype)
     for b in range(begin, end, BLOCK):
         e = min(b + BLOCK, end)
         for g in range(starts.size - 1):
-            share = norms[: e - b]
-            share[:] = radius - radius
+            kept = norms[: e - b]
+            kept[:] = one - one
             for k in range(starts[g], starts[g + 1]):
                 m = order[k]
-                _shrink(v[m, b:e], out[m, b:e], level[m] * step, block_of(weight, m, b), radius / radius, share)
-            _shares(share, radius)
+                _shrink(v[m, b:e], out[m, b:e], level[m] * step, block_of(weight, m, b), one, kept)
+            _reduce(kept, radius)
             for k in range(starts[g], starts[g + 1]):
-                _scale(out[order[k], b:e], share)
+                _scale(out[order[k], b:e], kept)
 
 
 @compiled
@@ -91,17 +91,18 @@ def _shrink(v: Any, out: Any, t: Any, weight: Any, one: Any, norms: Any) -> None
 
 
 @compiled
-def _shares(norms: Any, radius: Any) -> None:
+def _reduce(squares: Any, radius: Any) -> None:
     """‖·‖² ← (1 − radius/‖·‖)₊."""
-    for i in range(norms.size):
-        norm = np.sqrt(norms[i])
-        norms[i] = max(norm - radius, radius - radius) / max(norm, radius)
+    least = np.finfo(squares.dtype).tiny
+    for i in range(squares.size):
+        norm = np.sqrt(squares[i])
+        squares[i] = max(norm - radius, radius - radius) / max(norm, radius, least)
 
 
 @compiled
-def _scale(out: Any, share: Any) -> None:
+def _scale(out: Any, factors: Any) -> None:
     for i in range(out.size):
-        out[i] *= share[i]
+        out[i] *= factors[i]
 
 
 @compiled
@@ -135,20 +136,6 @@ def _roots(squares: Any) -> Any:
     for i in range(squares.size):
         total += np.sqrt(squares[i])
     return total
-
-
-def _each(maps: Any, work: Callable[[int, int, int], None]) -> None:
-    """`work` on each item and ranges of its pixels, shared out to threads."""
-    pixels = maps.shape[2]
-    chunks = -(-pixels // _CHUNK)
-
-    def share(begin: int, end: int) -> list[Any]:
-        for index in range(begin, end):
-            item, chunk = divmod(index, chunks)
-            work(item, chunk * _CHUNK, min((chunk + 1) * _CHUNK, pixels))
-        return []
-
-    shared_out(share, len(maps) * chunks)
 
 
 def _flat(codes: Any) -> Any:

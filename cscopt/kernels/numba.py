@@ -17,7 +17,7 @@ import numpy as np
 
 from cscopt import fft
 from cscopt.kernels import pointwise
-from cscopt.kernels.pool import shared_out
+from cscopt.kernels.pool import each_row, shared_out
 from cscopt.kernels.reference import FilterSpectrum, Levels, Sums
 
 _CHUNK = 1 << 15
@@ -130,24 +130,26 @@ def proximal(v: Any, levels: Levels, scale: Any) -> tuple[Any, Any]:
     source, target, lam, sums = _flat(v), _flat(y), _Levels(levels), np.zeros((*v.shape[:2], 1))
     factor = _parameter(scale, v)
 
-    def work(begin: int, end: int) -> list[Any]:
-        for index in range(begin, end):
-            row, m = divmod(index, v.shape[1])
-            one = slice(m, m + 1)
-            pointwise.proximal(
-                source[row, one], target[row, one], *lam.at(row, one), factor[row], lam.sign, sums[row, one]
-            )
-        return []
+    one = factor.dtype.type(1)
 
-    shared_out(work, v.shape[0] * v.shape[1])
+    def work(row: int, span: slice) -> None:
+        pointwise.proximal(
+            source[row, span], target[row, span], *lam.at(row, span), factor[row], one, lam.sign, sums[row, span]
+        )
+
+    each_row(len(v), v.shape[1], work)
     return y, sums[..., 0].sum(axis=1)
 
 
 def weighted_l1(x: Any, levels: Levels) -> Any:
     """Σ Λ|x| of each row, summed in float64."""
     maps, lam, sums = _flat(x), _Levels(levels), np.zeros((*x.shape[:2], 1))
-    for row in range(len(x)):
-        pointwise.weighted_l1(maps[row], *lam.at(row, slice(None)), lam.level.dtype.type(1), sums[row])
+    one = lam.level.dtype.type(1)
+
+    def work(row: int, span: slice) -> None:
+        pointwise.weighted_l1(maps[row, span], *lam.at(row, span), one, sums[row, span])
+
+    each_row(len(x), x.shape[1], work)
     return sums[..., 0].sum(axis=1)
 
 

@@ -1,63 +1,68 @@
 """Compiled twins of `reference.ista_update` and its kin, for any penalty: a pass before its proximal map, one after.
 
-They serve penalties whose sweeps find no lower bound, so that `violation` is infinite whatever it is of. Blocks are
-summed in the arrays' precision, and added up in float64.
+Blocks are summed in the arrays' precision, and added up in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from cscopt.kernels.pool import shared_out
+from cscopt.kernels.pool import each_row
 from cscopt.kernels.reference import Regularizer, Sums
 from cscopt.kernels.scalars import BLOCK, compiled, dot, square
 
 
-def ista_update(x: Any, gradient: Any, levels: Regularizer, step_size: Any) -> tuple[Any, Sums]:
-    """Twin of `reference.ista_update`; `x` and `gradient` are updated in place."""
-    maps, g, step = _maps(x), _maps(gradient), _parameter(step_size, x)
-    _each(maps, lambda r, m: _descend(maps[r, m], g[r, m], step[r]))
-    new, sums = _maps(_own(levels.prox(gradient, step), gradient)), np.zeros((*maps.shape[:2], 1))
-    _each(maps, lambda r, m: _settle_ista(maps[r, m], new[r, m], sums[r, m]))
-    return x, {"l1": levels.value(x), **_totals(sums, ("change",)), "violation": levels.violation(x)}
+def ista_update(x: Any, ascent: Any, levels: Regularizer, step_size: Any) -> tuple[Any, Sums]:
+    """Twin of `reference.ista_update`; `x` and `ascent` are updated in place."""
+    violation = levels.violation(ascent)
+    maps, g, step = _maps(x), _maps(ascent), _parameter(step_size, x)
+    each_row(len(maps), maps.shape[1], lambda r, m: _ascend(maps[r, m], g[r, m], step[r]))
+    new, sums = _maps(_own(levels.prox(ascent, step), ascent)), np.zeros((*maps.shape[:2], 1))
+    each_row(len(maps), maps.shape[1], lambda r, m: _settle_ista(maps[r, m], new[r, m], sums[r, m]))
+    return x, {"l1": levels.value(x), **_totals(sums, ("change",)), "violation": violation}
 
 
 def fista_update(
-    x: Any, point: Any, gradient: Any, levels: Regularizer, step_size: Any, momentum: Any
+    x: Any, point: Any, ascent: Any, levels: Regularizer, step_size: Any, momentum: Any
 ) -> tuple[Any, Any, Sums]:
-    """Twin of `reference.fista_update`; `x`, `point` and `gradient` are updated in place."""
-    maps, points, g = _maps(x), _maps(point), _maps(gradient)
+    """Twin of `reference.fista_update`; `x`, `point` and `ascent` are updated in place."""
+    violation = levels.violation(ascent)
+    maps, points, g = _maps(x), _maps(point), _maps(ascent)
     step, beta = _parameter(step_size, x), _parameter(momentum, x)
-    _each(maps, lambda r, m: _descend(points[r, m], g[r, m], step[r]))
-    new, sums = _maps(_own(levels.prox(gradient, step), gradient)), np.zeros((*maps.shape[:2], 2))
-    _each(maps, lambda r, m: _settle_fista(maps[r, m], points[r, m], new[r, m], beta[r], sums[r, m]))
+    each_row(len(maps), maps.shape[1], lambda r, m: _ascend(points[r, m], g[r, m], step[r]))
+    new, sums = _maps(_own(levels.prox(ascent, step), ascent)), np.zeros((*maps.shape[:2], 2))
+    each_row(
+        len(maps), maps.shape[1], lambda r, m: _settle_fista(maps[r, m], points[r, m], new[r, m], beta[r], sums[r, m])
+    )
     totals = _totals(sums, ("change", "turn"))
-    return x, point, {"l1": levels.value(x), **totals, "violation": levels.violation(x)}
+    return x, point, {"l1": levels.value(x), **totals, "violation": violation}
 
 
 def admm_update(v: Any, shift: Any, levels: Regularizer, penalty: Any, relaxation: float) -> tuple[Any, Any, Sums]:
     """Twin of `reference.admm_update`; `v` and `shift` are updated in place."""
+    violation = levels.violation(shift)
     maps, x, rho = _maps(v), _maps(shift), _parameter(penalty, v)
     alpha = rho.dtype.type(relaxation)
     old, sums = _maps(_own(levels.prox(v, 1 / rho), v)), np.zeros((*maps.shape[:2], 5))
-    _each(maps, lambda r, m: _relax(maps[r, m], old[r, m], x[r, m], alpha))
+    each_row(len(maps), maps.shape[1], lambda r, m: _relax(maps[r, m], old[r, m], x[r, m], alpha))
     y = _own(levels.prox(v, 1 / rho), v)
     ahead = _maps(y)
-    _each(maps, lambda r, m: _settle_admm(maps[r, m], old[r, m], x[r, m], ahead[r, m], sums[r, m]))
+    each_row(
+        len(maps), maps.shape[1], lambda r, m: _settle_admm(maps[r, m], old[r, m], x[r, m], ahead[r, m], sums[r, m])
+    )
     totals = _totals(sums, ("primal", "dual", "x", "y", "u"))
-    return v, y, {**totals, "violation": levels.violation(v)}
+    return v, y, {**totals, "violation": violation}
 
 
 @compiled
-def _descend(x: Any, g: Any, step: Any) -> None:
-    """g ← x − step · g."""
+def _ascend(x: Any, g: Any, step: Any) -> None:
+    """g ← x + step · g."""
     for j in range(x.shape[0]):
-        point, gradient = x[j], g[j]
+        point, ascent = x[j], g[j]
         for i in range(point.size):
-            gradient[i] = point[i] - step * gradient[i]
+            ascent[i] = point[i] + step * ascent[i]
 
 
 @compiled
@@ -149,18 +154,6 @@ def _admm_block(v: Any, old: Any, x: Any, y: Any) -> Any:
 def _zero(values: Any) -> Any:
     """0 in the precision of the values' squares."""
     return square(values[0]) - square(values[0])
-
-
-def _each(maps: Any, work: Callable[[int, slice], None]) -> None:
-    """`work` on each row and spans of its maps, shared out to threads."""
-    count = maps.shape[1]
-
-    def share(begin: int, end: int) -> list[Any]:
-        for row in range(begin // count, -(-end // count)):
-            work(row, slice(max(begin - row * count, 0), min(end - row * count, count)))
-        return []
-
-    shared_out(share, maps.shape[0] * count)
 
 
 def _own(result: Any, argument: Any) -> Any:

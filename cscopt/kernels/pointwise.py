@@ -215,14 +215,12 @@ def _proximal_block(v: Any, y: Any, t: Any, one: Any, weight: Any, nonnegative: 
 
 
 @compiled
-def proximal(v: Any, y: Any, level: Any, weight: Any, scale: Any, nonnegative: Any, sums: Any) -> None:
-    """y ← S_{scale·Λ}(v); sums (maps, 1): l1."""
+def proximal(v: Any, y: Any, level: Any, weight: Any, scale: Any, one: Any, nonnegative: Any, sums: Any) -> None:
+    """y ← S_{scale·Λ}(v); sums (maps, 1): l1; a level may be 0, and the scale."""
     for j in range(v.shape[0]):
         for b in range(0, v.shape[1], BLOCK):
             e = b + BLOCK
-            l1 = _proximal_block(
-                v[j, b:e], y[j, b:e], level[j] * scale, scale / scale, block_of(weight, j, b), nonnegative
-            )
+            l1 = _proximal_block(v[j, b:e], y[j, b:e], level[j] * scale, one, block_of(weight, j, b), nonnegative)
             sums[j, 0] += l1 * level[j]
 
 

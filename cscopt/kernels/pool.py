@@ -29,5 +29,29 @@ def shared_out(work: Callable[[int, int], list[Any]], total: int) -> list[Any]:
     return first + [item for result in results for item in result]
 
 
+def each_row(rows: int, count: int, work: Callable[[int, slice], None]) -> None:
+    """`work` on each row and spans of its `count` maps, shared out to threads."""
+
+    def share(begin: int, end: int) -> list[Any]:
+        for row in range(begin // count, -(-end // count)):
+            work(row, slice(max(begin - row * count, 0), min(end - row * count, count)))
+        return []
+
+    shared_out(share, rows * count)
+
+
+def each_chunk(rows: int, size: int, chunk: int, work: Callable[[int, int, int], None]) -> None:
+    """`work` on each row and ranges of `chunk` of its `size` pixels, shared out to threads."""
+    chunks = -(-size // chunk)
+
+    def share(begin: int, end: int) -> list[Any]:
+        for index in range(begin, end):
+            row, first = index // chunks, index % chunks * chunk
+            work(row, first, min(first + chunk, size))
+        return []
+
+    shared_out(share, rows * chunks)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pools.clear)

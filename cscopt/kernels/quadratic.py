@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.kernels.pool import shared_out
+from cscopt.kernels.pool import each_chunk
 from cscopt.kernels.scalars import BLOCK, compiled, square
 
 _CHUNK = 4 * BLOCK
@@ -14,22 +14,17 @@ _CHUNK = 4 * BLOCK
 
 def change(filters: Any, z: Any, s: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any) -> tuple[Any, Any]:
     """Spectra of x⁺ − z and of s − K x⁺; `bend` is (rows, maps), the Laplacian's eigenvalues (*frequencies)."""
-    moved, residual = np.empty_like(z), np.empty_like(s)
+    moved, residual = np.empty(z.shape, z.dtype), np.empty(s.shape, z.dtype)
     flat = [a.reshape((*a.shape[:2], -1)) for a in (np.ascontiguousarray(z), np.ascontiguousarray(s), moved, residual)]
     bank, real = filters.reshape((len(filters), -1)), z.real.dtype
     bend, rho, sigma = (np.ascontiguousarray(a, real) for a in (bend, rho, sigma))
     eigenvalues = np.ascontiguousarray(laplacian, real).reshape(-1)
-    chunks = -(-eigenvalues.size // _CHUNK)
 
-    def share(begin: int, end: int) -> list[Any]:
-        for index in range(begin, end):
-            row, chunk = divmod(index, chunks)
-            source, goal, target, rest = (a[row] for a in flat)
-            first, last = chunk * _CHUNK, min((chunk + 1) * _CHUNK, eigenvalues.size)
-            _change(bank, source, goal[0], bend[row], eigenvalues, rho[row], sigma[row], target, rest[0], first, last)
-        return []
+    def work(row: int, begin: int, end: int) -> None:
+        source, goal, target, rest = (a[row] for a in flat)
+        _change(bank, source, goal[0], bend[row], eigenvalues, rho[row], sigma[row], target, rest[0], begin, end)
 
-    shared_out(share, len(z) * chunks)
+    each_chunk(len(z), eigenvalues.size, _CHUNK, work)
     return moved, residual
 
 
@@ -38,27 +33,27 @@ def _change(
     bank: Any, z: Any, s: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any, moved: Any, residual: Any,
     begin: int, end: int,
 ) -> None:  # fmt: skip
-    power = np.empty(BLOCK, bend.dtype)
+    denominators = np.empty(BLOCK, bend.dtype)
     for b in range(begin, end, BLOCK):
         e = min(b + BLOCK, end)
-        share, rest = power[: e - b], residual[b:e]
-        share[:] = rho / rho
+        denominator, rest = denominators[: e - b], residual[b:e]
+        denominator[:] = rho / rho
         rest[:] = s[b:e]
         for m in range(z.shape[0]):
-            _take(bank[m, b:e], z[m, b:e], bend[m], laplacian[b:e], rho, sigma, share, rest)
-        for i in range(share.size):
-            rest[i] /= share[i]
+            _take(bank[m, b:e], z[m, b:e], bend[m], laplacian[b:e], rho, sigma, denominator, rest)
+        for i in range(rest.size):
+            rest[i] /= denominator[i]
         for m in range(z.shape[0]):
             _move(bank[m, b:e], z[m, b:e], bend[m], laplacian[b:e], rho, sigma, rest, moved[m, b:e])
 
 
 @compiled
-def _take(d: Any, z: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any, share: Any, rest: Any) -> None:
-    """rest −= d z', and share += σ |d|² / (ρ + Q), for z' = ρ z / (ρ + Q)."""
+def _take(d: Any, z: Any, bend: Any, laplacian: Any, rho: Any, sigma: Any, denominator: Any, rest: Any) -> None:
+    """rest −= d z', and denominator += σ |d|² / (ρ + Q), for z' = ρ z / (ρ + Q)."""
     for i in range(z.size):
         total = rho + bend * laplacian[i]
         rest[i] -= d[i] * z[i] * (rho / total)
-        share[i] += square(d[i]) * (sigma / total)
+        denominator[i] += square(d[i]) * (sigma / total)
 
 
 @compiled

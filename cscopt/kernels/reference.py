@@ -168,17 +168,17 @@ def ista_sweep(
     Returns the new codes, the spectrum of D x⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` =
     ‖x⁺ − x‖², and ``violation`` = max |gradient| / Λ at the old codes.
     """
-    new, sums = ista_update(x, _gradient(x, residual, filters, levels), levels, step_size)
+    new, sums = ista_update(x, _ascent(x, residual, filters, levels), levels, step_size)
     return new, synthesize(new, filters), sums
 
 
-def ista_update(x: Array, gradient: Array, levels: Regularizer, step_size: Array) -> tuple[Array, Sums]:
-    """What `ista_sweep` does between its transforms, given the gradient: x⁺ and the sums."""
-    new = levels.prox(x - per_item(step_size, x.ndim) * gradient, step_size)
+def ista_update(x: Array, ascent: Array, levels: Regularizer, step_size: Array) -> tuple[Array, Sums]:
+    """What `ista_sweep` does between its transforms, given minus the gradient: x⁺ and the sums."""
+    new = levels.prox(x + per_item(step_size, x.ndim) * ascent, step_size)
     sums = {
         "l1": levels.value(new),
         "change": _sum_sq(new - x),
-        "violation": levels.violation(-gradient),
+        "violation": levels.violation(ascent),
     }
     return new, sums
 
@@ -197,22 +197,22 @@ def fista_sweep(
     Returns x⁺, z⁺, the spectrum of D z⁺, and per row: ``l1`` = g(x⁺), Σ Λ|x⁺| for `Levels`, ``change`` = ‖x⁺ − z‖²,
     ``turn`` = Re⟨z − x⁺, x⁺ − x⟩ and ``violation`` = max |gradient| / Λ at z.
     """
-    gradient = _gradient(point, residual, filters, levels)
-    new, ahead, sums = fista_update(x, point, gradient, levels, step_size, momentum)
+    ascent = _ascent(point, residual, filters, levels)
+    new, ahead, sums = fista_update(x, point, ascent, levels, step_size, momentum)
     return new, ahead, synthesize(ahead, filters), sums
 
 
 def fista_update(
-    x: Array, point: Array, gradient: Array, levels: Regularizer, step_size: Array, momentum: Array
+    x: Array, point: Array, ascent: Array, levels: Regularizer, step_size: Array, momentum: Array
 ) -> tuple[Array, Array, Sums]:
-    """What `fista_sweep` does between its transforms, given the gradient at `point`: x⁺, z⁺ and the sums."""
-    new = levels.prox(point - per_item(step_size, x.ndim) * gradient, step_size)
+    """What `fista_sweep` does between its transforms, given minus the gradient at `point`: x⁺, z⁺ and the sums."""
+    new = levels.prox(point + per_item(step_size, x.ndim) * ascent, step_size)
     ahead = new + per_item(momentum, x.ndim) * (new - x)
     sums = {
         "l1": levels.value(new),
         "change": _sum_sq(new - point),
         "turn": _inner(point - new, new - x),
-        "violation": levels.violation(-gradient),
+        "violation": levels.violation(ascent),
     }
     return new, ahead, sums
 
@@ -259,10 +259,10 @@ def proximal(v: Array, levels: Regularizer, scale: Array) -> tuple[Array, Array]
     return y, levels.value(y)
 
 
-def _gradient(x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer) -> Array:
-    """Gradient of all that is smooth, at x."""
-    gradient, pull = analyze(residual, filters), levels.pull(x)
-    return gradient if pull is None else gradient + pull
+def _ascent(x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer) -> Array:
+    """Minus the gradient of all that is smooth, at x."""
+    ascent, pull = analyze(-residual, filters), levels.pull(x)
+    return ascent if pull is None else ascent - pull
 
 
 def _lam(levels: Levels, like: Array) -> Array:

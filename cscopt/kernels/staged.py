@@ -18,7 +18,7 @@ def ista_sweep(
     x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer, step_size: Array
 ) -> tuple[Array, Array, Sums]:
     """Twin of `reference.ista_sweep`; `x` may be updated in place."""
-    new, sums = _updates(x).ista_update(x, _gradient(x, residual, filters, levels), levels, step_size)
+    new, sums = _updates(x).ista_update(x, _ascent(x, residual, filters, levels), levels, step_size)
     return new, for_array(x).synthesize(new, filters), sums
 
 
@@ -32,8 +32,8 @@ def fista_sweep(
     momentum: Array,
 ) -> tuple[Array, Array, Array, Sums]:
     """Twin of `reference.fista_sweep`; `x` and `point` may be updated in place."""
-    gradient = _gradient(point, residual, filters, levels)
-    new, ahead, sums = _updates(x).fista_update(x, point, gradient, levels, step_size, momentum)
+    ascent = _ascent(point, residual, filters, levels)
+    new, ahead, sums = _updates(x).fista_update(x, point, ascent, levels, step_size, momentum)
     return new, ahead, for_array(x).synthesize(ahead, filters), sums
 
 
@@ -53,10 +53,10 @@ def admm_update(
     return _updates(v).admm_update(v, shift, levels, penalty, relaxation)
 
 
-def _gradient(x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer) -> Array:
-    """Gradient of all that is smooth, at x."""
-    gradient, pull = for_array(x).analyze(residual, filters), levels.pull(x)
-    return gradient if pull is None else gradient + pull
+def _ascent(x: Array, residual: Array, filters: FilterSpectrum, levels: Regularizer) -> Array:
+    """Minus the gradient of all that is smooth, at x."""
+    ascent, pull = for_array(x).analyze(-residual, filters), levels.pull(x)
+    return ascent if pull is None else ascent - pull
 
 
 def _updates(array: Array) -> ModuleType:

@@ -33,7 +33,7 @@ class ElasticNet(Penalty):
 
     def __post_init__(self) -> None:
         self._check_lam()
-        checks.positive_number(self.mu, "mu")
+        object.__setattr__(self, "mu", checks.positive_number(self.mu, "mu"))
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""

@@ -52,7 +52,7 @@ class GradientL1(Penalty):
 
     def __post_init__(self) -> None:
         self._check_lam(zero=True)
-        checks.positive_number(self.mu, "mu")
+        object.__setattr__(self, "mu", checks.positive_number(self.mu, "mu"))
         if self.weights is None:
             return
         if not is_array(self.weights) or self.weights.ndim != 1:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, is_numpy, namespace, real_dtype, to_numpy
-from cscopt.kernels.entrywise import per_batch
+from cscopt.backend import Array, asarray_like, is_array, namespace, real_dtype, to_numpy
+from cscopt.kernels.entrywise import is_compiled, per_batch
 from cscopt.kernels.reference import soft_threshold
 from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, squared, total
 
@@ -41,7 +41,7 @@ class GroupL1(Penalty):
 
     def __post_init__(self) -> None:
         self._check_lam(zero=True)
-        checks.positive_number(self.mu, "mu")
+        object.__setattr__(self, "mu", checks.positive_number(self.mu, "mu"))
         if self.groups is not None:
             labels = to_numpy(self.groups) if is_array(self.groups) else None
             if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
@@ -62,7 +62,7 @@ class GroupL1(Penalty):
         """g(x) of each item, (batch,), in float64."""
         xp = namespace(codes)
         lam = self.resolve(tuple(codes.shape), codes)
-        if is_numpy(codes):
+        if is_compiled(codes):
             from cscopt.kernels import groups
 
             return groups.value(codes, lam, self._labels(codes), self.mu)
@@ -106,7 +106,11 @@ class GroupL1(Penalty):
         return best
 
     def _labels(self, like: Array) -> Array:
-        labels = self.groups if self.groups is not None else np.arange(like.shape[1])
+        labels = np.arange(like.shape[1])
+        if self.groups is not None:
+            labels = np.unique(to_numpy(self.groups), return_inverse=True)[1]
+            if len(labels) != like.shape[1]:
+                raise ValueError(f"groups must have one label for each of {like.shape[1]} maps; got {len(labels)}")
         return asarray_like(np.asarray(labels, dtype=np.int64), like, namespace(like).int64)
 
     def _norms(self, codes: Array) -> Array:
