@@ -145,36 +145,35 @@ def _use(usage: Any) -> str:
 
 
 def _curves(history: dict[str, list[float]]) -> str:
-    """Objective of the steps and the held-out one, as a drawing."""
+    """Objective of the steps, on an axis at the left, and the held-out one, on an axis at the right, as a drawing."""
     steps, means = _averaged(history)
     measured = [(s, v) for s, v in zip(history["step"], history["held_out"], strict=True) if math.isfinite(v)]
-    series = [
-        ("objective, mean of the steps", "#888", list(zip(steps, means, strict=True))),
-        ("held out", "#1f5fa8", measured),
-    ]
-    shown = [(name, colour, points) for name, colour, points in series if points]
-    values = [v for _, _, points in shown for _, v in points]
-    if not values:
+    series = [("objective, mean of the steps", "#888", list(zip(steps, means, strict=True)))]
+    series += [("held out", "#1f5fa8", measured)] if measured else []
+    if not steps:
         return ""
-    low, high, last = min(values), max(values), max(s for _, _, points in shown for s, _ in points)
-    width, height, lines = 360, 160, []
-    for k, (name, colour, points) in enumerate(shown):
+    last, width, height = max(s for _, _, points in series for s, _ in points), 360, 160
+    drawn = [f'<path d="M0 0V{height}H{width}V{0 if measured else height}" fill="none" stroke="#bbb"/>']
+    for k, (name, colour, points) in enumerate(series):
+        low, high = min(v for _, v in points), max(v for _, v in points)
         places = [
             (width * s / max(last, 1), height * (high - v) / (high - low) if high > low else height / 2)
             for s, v in points
         ]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2" fill="{colour}"/>' for x, y in places)
-        lines.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>{dots}')
-        lines.append(f'<text x="{width * k}" y="-14" text-anchor="{("start", "end")[k]}" fill="{colour}">{name}</text>')
-    frame = f'<path d="M0 0V{height}H{width}" fill="none" stroke="#bbb"/>'
-    marks = (
-        f'<text x="-6" y="10" text-anchor="end">{high:.4g}</text><text x="-6" y="{height}" text-anchor="end">{low:.4g}'
-        f'</text><text x="{width}" y="{height + 16}" text-anchor="end">step {last:.0f}</text>'
-    )
+        drawn.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>{dots}')
+        at, side = (-6, width + 6)[k], ("end", "start")[k]
+        marks = [
+            (width * k, -14, ("start", "end")[k], name),
+            (at, 10 if high > low else height / 2 + 4, side, f"{high:.4g}"),
+        ]
+        marks += [(at, height, side, f"{low:.4g}")] if high > low else []
+        drawn += [f'<text x="{x}" y="{y}" text-anchor="{a}" fill="{colour}">{text}</text>' for x, y, a, text in marks]
+    drawn.append(f'<text x="{width}" y="{height + 16}" text-anchor="end">step {last:.0f}</text>')
     return (
-        f'<svg class="curves" viewBox="-60 -28 {width + 70} {height + 52}" width="{width + 70}" font-size="11" '
-        f'font-family="system-ui, sans-serif" fill="#666">{frame}{"".join(lines)}{marks}</svg>'
+        f'<svg class="curves" viewBox="-60 -28 {width + 120} {height + 52}" width="{width + 120}" font-size="11" '
+        f'font-family="system-ui, sans-serif" fill="#666">{"".join(drawn)}</svg>'
     )
 
 

@@ -179,9 +179,9 @@ class ADMM(Solver):
             return 40
         return 10 if problem.datafit.spectral and not problem.penalty.curved else 20
 
-    def sharpen(self, problem: CSCProblem, state: ADMMState, tol: float) -> ADMMState:
+    def renew(self, problem: CSCProblem, state: ADMMState, tol: float) -> ADMMState:
         """Go on from the mean of the iterates where that pays (fits other than least squares)."""
-        if state.average is None or state.data is None or state.iteration == 0:
+        if state.average is None or state.data is None:
             return state
         xp = namespace(state.rho)
         v, data = mean(problem, state.average)

@@ -63,6 +63,10 @@ class Solver:
         """A state with a better dual point, if that may bring its gap down to tol; by default the state as it is."""
         return state
 
+    def renew(self, problem: CSCProblem, state: Any, tol: float) -> Any:
+        """A state from which it may converge faster, every `look_every` iterations; by default the state as it is."""
+        return state
+
     def certificate(self, problem: CSCProblem, state: Any) -> Certificate:
         """Certificate of a state of an ℓ1 problem, from scratch unless the solver knows a cheaper way."""
         return self.certify(problem, state)

@@ -153,9 +153,9 @@ class PrimalDual(Solver):
     def look_every(self, problem: CSCProblem) -> int:
         return 20 if problem.datafit.quadratic else 40
 
-    def sharpen(self, problem: CSCProblem, state: PrimalDualState, tol: float) -> PrimalDualState:
+    def renew(self, problem: CSCProblem, state: PrimalDualState, tol: float) -> PrimalDualState:
         """Go on from the mean of the points where that pays (fits other than least squares)."""
-        if state.total is None or state.iteration == 0:
+        if state.total is None:
             return state
         xp = namespace(state.rho)
         share = 1 / xp.maximum(state.count, xp.ones_like(state.count))

@@ -67,8 +67,10 @@ class Run:
         self.measure = "gap" if problem.penalty.certified else "kkt_residual"
 
     def step(self) -> None:
-        """One iteration of the items still running."""
+        """One iteration of the items still running, and a restart where its number says so, whoever looks when."""
         self.state = self.solver.step(self.running, self.state)
+        if self.state.iteration % self.solver.look_every(self.problem) == 0:
+            self.state = self.solver.renew(self.running, self.state, self.tol)
         self.iterations += 1
 
     def look(self, count: int) -> dict[str, float]:
