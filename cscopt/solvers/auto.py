@@ -33,6 +33,9 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     if problem.forward is not None:
         return FISTA(), "a forward operator rules out the others"
+    listed = problem.code_levels is not None and is_numpy(problem.signal)
+    if not (listed or problem.datafit.spectral or problem.penalty.curved) and _fits(problem, PrimalDual()):
+        return PrimalDual(), "weights or the boundary split D x off, and its dual has the smaller gap here"
     if problem.code_levels is None:
         return ADMM(), "of those that serve this penalty, the one whose quadratic step is exact"
     if not is_numpy(problem.signal):
@@ -40,20 +43,20 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
     ratio = float(namespace(problem.zero_violation).max(problem.zero_violation))
     if ratio < _DENSE * problem.synthesis.n_filters:
         return WorkingSet(), f"few coefficients will not be zero: λ is λ_max / {ratio:.3g}"
-    if not _fits(problem):
+    if not _fits(problem, ADMM()):
         return WorkingSet(), "arrays of all maps would not fit into memory"
     return ADMM(), f"many coefficients will not be zero: λ is λ_max / {ratio:.3g}"
 
 
 def relief(problem: CSCProblem, solver: Solver) -> tuple[Solver, str] | None:
     """What goes on where a solver that `choose` chose has a gap above `FAR` after `PATIENCE` iterations."""
-    if isinstance(solver, WorkingSet) and problem.datafit.spectral and _fits(problem):
+    if isinstance(solver, WorkingSet) and problem.datafit.spectral and _fits(problem, ADMM()):
         return ADMM(), f"the working set was not near in {PATIENCE} iterations: atoms depend much on each other"
     return None
 
 
-def _fits(problem: CSCProblem) -> bool:
-    """Whether ADMM's arrays leave memory free."""
+def _fits(problem: CSCProblem, solver: Solver) -> bool:
+    """Whether a solver's arrays leave memory free."""
     free = free_memory(problem.signal)
     maps = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
-    return free is None or 2 * ADMM.arrays * maps <= free
+    return free is None or 2 * solver.arrays_for(problem) * maps <= free

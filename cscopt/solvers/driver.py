@@ -45,10 +45,11 @@ def solve(
     ----------
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
-        "auto" is the working set where codes will be sparse (NumPy arrays without a forward operator), else ADMM, or
-        FISTA where there is a forward operator; ADMM for fits other than least squares. A working set with a gap above
-        3e-3 after 40 iterations hands its codes to ADMM (circular boundary, no weights). The primal-dual method serves
-        what these do not: sums of penalties, and such fits with any operator. `Solution.reason` says why.
+        "auto" is the working set where codes will be sparse (L1, NumPy arrays without a forward operator), else ADMM,
+        or FISTA where there is a forward operator; ADMM for fits other than least squares. A working set with a gap
+        above 3e-3 after 40 iterations hands its codes to ADMM (circular boundary, no weights). The primal-dual method
+        serves what these do not, sums of penalties, and such fits with any operator; and what the working set does not
+        where weights or the boundary keep D x from the frequency domain. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
