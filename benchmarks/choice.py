@@ -1,18 +1,24 @@
 """Whether `method="auto"` chooses well: seconds of each solver to a certified gap of 1e-3, over a range of λ.
 
 python benchmarks/choice.py [--json FILE] [--side N]
+python benchmarks/choice.py --split
 
 Picture: scikit-image's camera, low-pass removed; dictionaries: SPORCO's, normalised; float32. A solver is given up
 after three times the working set's time and 20 s. The last column is auto's choice against the best single solver.
+
+`--split`: the gap after six seconds at most, or when it is below 1e-2, where weights or a boundary keep D x from the
+frequency domain: 96² of `astronaut` in colour, its high-pass part and whole, `natural-8x8x32`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 
+import numpy as np
 from common import camera_problem, describe, keep
 
-from cscopt import CSCProblem, solve
+from cscopt import ConvDictionary, CSCProblem, ElasticNet, GroupL1, datasets, lowpass, solve
 from cscopt.solvers.auto import choose
 
 DICTIONARIES = ("G:8x8x32", "G:8x8x96", "G:12x12x72")
@@ -26,12 +32,33 @@ def seconds_of(problem: CSCProblem, method: str, limit: float) -> float:
     return found.seconds if found.status == "converged" else float("inf")
 
 
+def split() -> None:
+    """The gaps of solvers that split D x off, for penalties that the working set does not serve."""
+    whole = np.moveaxis(datasets.picture("astronaut", grey=False)[100:196, 100:196], -1, 0)[None].astype(np.float32)
+    bank, half = ConvDictionary.load("natural-8x8x32"), np.random.default_rng(0).random((96, 96)) < 0.5
+    pictures = {"high-pass part": lowpass.split(whole)[1], "whole picture": whole}
+    settings = {"none": {"boundary": "none"}, "symmetric": {"boundary": "symmetric"}, "half": {"mask": 1.0 * half}}
+    penalties = {"GroupL1": GroupL1(0.03, 0.03), "ElasticNet": ElasticNet(0.05, 0.05)}
+    for kind, picture, name in itertools.product(penalties, pictures, settings):
+        problem = CSCProblem(pictures[picture], bank, penalties[kind], **settings[name])
+        print(f"{kind:>10}{picture:>16}{name:>10}", end="")
+        for method in ("admm", "primal-dual", "fista"):
+            solve(problem, method, max_iter=1)
+            found = solve(problem, method, tol=1e-2, max_iter=1000, callback=lambda it: it.seconds > 6)
+            print(f"{method:>13}{found.gap:8.1e}{found.seconds:5.1f} s", end="", flush=True)
+        print(f"   {choose(problem)[0].name}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--split", action="store_true", help="weights and boundaries instead")
     arguments = parser.parse_args()
     print(describe())
+    if arguments.split:
+        split()
+        return
     print(f"{'dictionary':>12}{'λ/λ_max':>10}" + "".join(f"{name:>13}" for name in SOLVERS) + "   auto")
     results = []
     for name in DICTIONARIES:
