@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from common import alternate, camera_problem, describe, draw_bars, in_fresh_process, keep, peak_mib, stepper
+from rivals import sporco_iteration
 
 import cscopt
 from cscopt import ADMM, FISTA, ISTA, CSCProblem, certify
@@ -33,14 +34,7 @@ def sporco_stepper(problem: CSCProblem) -> Callable[[], None]:
     )
     bank = problem.dictionary.to_sporco()
     solver = cbpdn.ConvBPDN(bank, problem.signal[0, 0], LAM, options, dimK=0)
-
-    def step() -> None:
-        solver.xstep()
-        solver.relax_AX()
-        solver.ystep()
-        solver.ustep()
-
-    return step
+    return sporco_iteration(solver)
 
 
 def limit(problem: CSCProblem) -> Callable[[], None]:

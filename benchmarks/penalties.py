@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from common import alternate, describe, keep, stepper
+from rivals import sporco_iteration
 
 from cscopt import (
     ADMM,
@@ -51,14 +52,7 @@ def sporco_stepper(name: str, picture: Any, filters: Any) -> Callable[[], None]:
     options = kind.Options({**fast, "DataType": np.float32})
     levels = (LAM,) if name == "ConvBPDN" else (LAM, MU)
     solver = kind(filters, np.moveaxis(picture[0], 0, -1), *levels, options, dimK=0)
-
-    def step() -> None:
-        solver.xstep()
-        solver.relax_AX()
-        solver.ystep()
-        solver.ustep()
-
-    return step
+    return sporco_iteration(solver)
 
 
 def main() -> None:

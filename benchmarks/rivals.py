@@ -18,6 +18,18 @@ LOOK = 5
 PATIENCE = 120.0
 
 
+def sporco_iteration(solver: Any) -> Callable[[], None]:
+    """One iteration of an ADMM solver of SPORCO's a call, without its statistics."""
+
+    def step() -> None:
+        solver.xstep()
+        solver.relax_AX()
+        solver.ystep()
+        solver.ustep()
+
+    return step
+
+
 def sporco_admm(problem: CSCProblem, goal: float) -> float:
     """SPORCO's ADMM, over-relaxed, with automatic ρ or one of two fixed ones: the best of the three."""
     from sporco.admm import cbpdn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,11 +71,15 @@ class Curved(OnGrid):
     peak: Array
     free: Array | None
 
+    @cached_property
+    def laplacian(self) -> Array:
+        """Eigenvalues of ∇ᴴ∇, (*frequencies)."""
+        return laplacian(self.synthesis.like, self.synthesis.grid)
+
     def eigenvalues(self) -> Array:
         """Q̂, (rows, maps, *frequencies)."""
-        grid = self.synthesis.grid
-        bend = namespace(self.bend).reshape(self.bend, (*self.bend.shape, *(1 for _ in grid)))
-        return bend * laplacian(self.synthesis.like, grid)
+        bend = namespace(self.bend).reshape(self.bend, (*self.bend.shape, *(1 for _ in self.synthesis.grid)))
+        return bend * self.laplacian
 
 
 def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array) -> Regularizer:

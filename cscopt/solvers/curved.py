@@ -8,7 +8,6 @@ from cscopt.certificate import Certificate, compare
 from cscopt.curved_dual import curved_dual
 from cscopt.kernels.reference import Sums
 from cscopt.kernels.staged import admm_update
-from cscopt.lowpass import laplacian
 from cscopt.problem import CSCProblem
 from cscopt.solvers.split import Split, dual_point
 
@@ -69,8 +68,7 @@ def quadratic_step(problem: CSCProblem, z: Array, s: Array, rho: Array, sigma: A
     if is_numpy(z) and filters.shape[1] == 1:
         from cscopt.kernels import quadratic
 
-        eigenvalues = laplacian(problem.synthesis.like, problem.synthesis.grid)
-        return quadratic.change(filters, z, s, problem.levels.bend, eigenvalues, rho, sigma)
+        return quadratic.change(filters, z, s, problem.levels.bend, problem.levels.laplacian, rho, sigma)
     total = problem.levels.eigenvalues() + per_item(rho, z.ndim)
     inverse, start = per_item(sigma, z.ndim) / total, z * (per_item(rho, z.ndim) / total)
     difference = s - _summed(problem, start)
