@@ -69,8 +69,8 @@ def until(true, what):
         time.sleep(0.02)
 
 
-def started(*arguments):
-    environment = {**os.environ, "CSCOPT_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"}
+def started(*arguments, **variables):
+    environment = {**os.environ, "CSCOPT_NUM_THREADS": "2", "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen([sys.executable, *arguments], env=environment, stdout=subprocess.DEVNULL)
 
 

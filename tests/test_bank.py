@@ -41,6 +41,15 @@ def test_files_that_are_not_good_are_refused_and_named(tmp_path, rng, capsys):
     assert "4 files of" in capsys.readouterr().err
 
 
+def _damaged(provenance):
+    """Rows' texts without one of their keys, or with words in the place of numbers."""
+    for key in ("n_filters", "support", "images", "cscopt", "held_out", "wall_seconds"):
+        yield {"provenance": {k: v for k, v in provenance.items() if k != key}}
+    for key in ("support", "lam", "held_out"):
+        yield {"provenance": provenance | {key: "many"}}
+    yield {"provenance": provenance | {"engine": 5}}
+
+
 def test_the_index_follows_the_files(tmp_path, rng):
     folder = tmp_path / "bank"
     one = put(folder, rng.standard_normal((2, 1, 3, 3)))
@@ -54,6 +63,11 @@ def test_the_index_follows_the_files(tmp_path, rng):
         index.write_text(text)
         assert len(Bank.open(folder)) == 1
     assert json.loads(index.read_text())["files"].keys() == {other.name}
+    rows = json.loads(index.read_text())["files"]
+    for damage in ({"provenance": None}, {"provenance": []}, *_damaged(rows[other.name]["provenance"])):
+        index.write_text(json.dumps({"format": 1, "files": {other.name: rows[other.name] | damage}}))
+        assert main(["bank", "list", str(folder)]) == 0
+        assert json.loads(index.read_text())["files"] == rows
     index.write_text(json.dumps({"format": 9, "other": 1, "files": {}}))
     for reading in (Bank.open, verify):
         with pytest.raises(ValueError, match="was made by a newer cscopt"):

@@ -19,6 +19,7 @@ from cscopt.bank import Bank, Samples, Spec, build, verify, work
 from cscopt.bank.clock import Clock
 from cscopt.bank.lock import held
 from cscopt.cli import main
+from cscopt.dictlearn import LearnState
 
 
 def test_a_bank_is_built_and_tells_where_it_comes_from(tmp_path, spec, capsys):
@@ -94,6 +95,30 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path, spec):
     for one, other in zip(filled, Bank.open(tmp_path / "whole"), strict=True):
         assert one.history()["step"][-1] == 100
         np.testing.assert_array_equal(one.load().filters, other.load().filters)
+
+
+def test_a_killed_build_goes_on_where_no_plans_are_kept(tmp_path, spec, rng):
+    """Two workers that measured FFT plans of their own, kill -9, and two others that measure again."""
+    np.savez(tmp_path / "images.npz", stack=rng.standard_normal((4, 64, 64)))
+    written(tmp_path, max_epochs=20, grid={"n_filters": [4, 3], "support": 3, "lam": 0.5, "beta": 2})
+    folder = tmp_path / "bank"
+    command = ["-m", "cscopt.cli", "bank", "build", str(spec), "-o", str(folder), "--checkpoint-seconds", "0"]
+    builder = started(*command, "--workers", "2", CSCOPT_CACHE_DIR=str(tmp_path / "first"))
+    names = [case.name for case in Spec.read(spec).cases(Samples.of(Spec.read(spec).data, 1))]
+    states = {name: folder / work.WORK / f"{name}.safetensors" for name in names}
+    until(lambda: all(step_of(state) > 4 for state in states.values()), "states of 5 steps")
+    builder.send_signal(signal.SIGKILL)
+    builder.wait()
+    until(lambda: not alive(folder), "end of the workers")
+    before = {name: io.load_tensors(state)[0]["history.seconds"] for name, state in states.items()}
+    again = started(*command, "--workers", "2", CSCOPT_CACHE_DIR=str(tmp_path / "second"))
+    assert again.wait(PATIENCE) == 0
+    filled = Bank.open(folder)
+    assert len(filled) == 2
+    for name, seconds in before.items():
+        history = filled[name].history()
+        assert history["step"] == list(range(1, 61))
+        np.testing.assert_allclose(history["seconds"][: len(seconds)], seconds, rtol=1e-5)
 
 
 def test_a_worker_that_dies_is_replaced(tmp_path, spec):
@@ -219,3 +244,19 @@ def test_failures_are_told_after_the_rest_is_built(tmp_path, spec, capsys):
     error = capsys.readouterr().err
     assert "4 of 4 dictionaries failed" in error
     assert "real NumPy images" in error or "sporco" in error
+
+
+def test_a_state_of_another_task_is_told_with_what_to_do(tmp_path, spec, capsys):
+    given = Spec.read(spec)
+    case = given.cases(Samples.of(given.data, given.holdout))[0]
+    state = tmp_path / "bank" / work.WORK / f"{case.name}.safetensors"
+    state.parent.mkdir(parents=True)
+    LearnState.first(np.ones((2, 1, 3, 3))).save(state, "other")
+    arguments = ["bank", "build", str(spec), "-o", str(tmp_path / "bank"), "--workers", "1", "--cases", "1", "3"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert f"{case.name} failed: {state} is the state of another task" in error
+    assert error.count("delete it to begin anew") == 2
+    assert len(Bank.open(tmp_path / "bank")) == 1
+    state.unlink()
+    assert main(arguments) == 0

@@ -33,6 +33,10 @@ from cscopt.cli import main
         ({"grid": {"n_filters": 3, "support": [3, 19], "lam": 1, "beta": 1}}, "no smaller than the support (19, 19)"),
         ({"grid": {"n_filters": 3, "support": [[3]], "lam": 1, "beta": 1}}, "support must have 2 axes"),
         ({"holdout": 5}, "holdout leaves no image to learn from"),
+        (
+            {"data": {"skimage": ["coins"], "tile": 64}, "holdout": 0.2},
+            "no image to learn from: 0.2 of 1 images, which",
+        ),
         ({"data": {}}, "data must name one of folder, npz and skimage"),
         ({"data": {"folder": "."}}, "holds no picture"),
         ({"data": {"folder": "nowhere"}}, "there is no folder"),
@@ -114,6 +118,12 @@ def test_data(tmp_path, rng):
     assert [x.shape for x in mixed.held_out] == [(1, 10, 10)]
     assert Samples.of(Data(folder=str(folder), tile=10), 0.25).sha256 == mixed.sha256
     assert Samples.of(Data(folder=str(folder)), 1).sha256 != mixed.sha256
+    for part, count in ((0.0, 0), (0.01, 1), (0.12, 1), (0.4, 2), (0.9, 4)):
+        if count < 4:
+            assert len(Samples.of(Data(folder=str(folder)), part).held_out) == count
+        else:
+            with pytest.raises(ValueError, match=r"holdout leaves no image to learn from: 0\.9 of 4 images"):
+                Samples.of(Data(folder=str(folder)), part)
     high = mixed.high_passed(5.0).training[0]
     np.testing.assert_allclose(high, lowpass.split(mixed.training[0][None], 5.0, 9)[1][0])
     assert [x.shape[1] for x in Data(folder=str(folder), at_most=2).images()] == [9, 16]

@@ -251,6 +251,37 @@ def test_resuming_in_a_new_process_is_exact(name, tmp_path):
     assert (run("early.safetensors", "late.npy") == whole).all()
 
 
+SPORCOS = """
+import hashlib, sys
+import numpy as np
+import sporco.fft
+from cscopt.dictlearn import Sporco, learn
+sys.path.insert(0, {tests!r})
+import test_dictlearn as t
+
+images = t.pictures(2, 72)
+if sys.argv[1] == "planned":
+    for count in (1, 12):
+        codes = sporco.fft.empty_aligned((72, 72, 1, 1, count), np.float32)
+        sporco.fft.irfftn(sporco.fft.rfftn(codes, None, (0, 1)), (72, 72), (0, 1))
+before = sporco.fft.pyfftw_planner_effort, sporco.fft.pyfftw_threads
+learned = learn(images, Sporco(lam=0.05, max_iter=10), t.start_for(images), max_epochs=2, validation=images[:1])
+assert (sporco.fft.pyfftw_planner_effort, sporco.fft.pyfftw_threads) == before
+print(hashlib.sha256(learned.state.filters.tobytes()).hexdigest())
+"""
+
+
+def test_sporcos_engine_gives_the_same_bits_in_every_process(tmp_path):
+    """Whatever SPORCO has planned before: so that it goes on from a state as if it had never stopped."""
+    pytest.importorskip("sporco")
+    found = set()
+    for k, before in enumerate(("new", "new", "planned")):
+        environment = {**os.environ, "CSCOPT_NUM_THREADS": "1", "CSCOPT_CACHE_DIR": str(tmp_path / str(k))}
+        command = [sys.executable, "-c", SPORCOS.format(tests=os.path.dirname(__file__)), before]
+        found.add(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE).stdout)
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_volumes_and_colour_are_learned_too(channels, rng):
     """3-D pictures, and colour ones by filters of three channels and of one."""
@@ -272,7 +303,7 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     start = start_for(images, 4)
     learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path)
     for other in ({"engine": Online(lam=0.06)}, {"engine": Online(lam=0.05), "random_state": 1}):
-        with pytest.raises(ValueError, match="another task"):
+        with pytest.raises(ValueError, match=r"another task.*; delete it to begin anew"):
             learn(images, initial=start, max_epochs=1, checkpoint=path, **other)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="safetensors"):
@@ -327,6 +358,15 @@ def test_the_stopping_rule_ends_learning():
     assert (stopped.status, stopped.state.step) == ("stopped", 3)
 
 
+def _masked(last):
+    images = [np.ones((1, 20, 20), np.float32)] * 3
+    return {"images": images, "masks": [None, np.ones((1, 20, 20)), last], "engine": Online(update="gradient")}
+
+
+def _never(state):
+    raise AssertionError("a step was done")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -337,6 +377,9 @@ def test_the_stopping_rule_ends_learning():
         ({"images": ["camera"]}, r"images\[0\] must be an array"),
         ({"masks": [np.ones((1, 20, 20))]}, "update='gradient'"),
         ({"masks": []}, "masks must be as many"),
+        (_masked(-np.ones((1, 20, 20))), r"masks\[2\] must not be negative; its least entry is -1"),
+        (_masked(np.zeros((1, 20, 20))), r"masks\[2\] must not be zero everywhere"),
+        (_masked(np.full((1, 20, 20), np.nan)), r"masks\[2\] must be finite"),
         ({"engine": "online"}, "engine must be"),
         ({"initial": np.zeros((4, 1, 6, 6))}, "must not be zero"),
         ({"max_epochs": 0}, "max_epochs"),
@@ -350,6 +393,7 @@ def test_bad_input_gets_a_sentence(change, message, rng):
         "images": [rng.standard_normal((1, 20, 20)).astype(np.float32)],
         "engine": Online(),
         "initial": rng.standard_normal((4, 1, 6, 6)),
+        "callback": _never,
     } | change
     with pytest.raises((TypeError, ValueError, OSError), match=message):
         learn(**given)

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from cscopt import ConvDictionary, ConvDictionaryLearning, SparseCodes, datasets, lowpass
-from cscopt.dictlearn import Batch, Constraint
+from cscopt.dictlearn import Batch, Constraint, initial_filters
 
 SMALL = {"n_filters": 6, "support": (5, 5), "lam": 0.05, "max_epochs": 2, "random_state": 0}
 
@@ -54,9 +54,10 @@ def test_fit_repeats_itself(stack, fitted):
 
 def test_partial_fit_does_the_steps_of_fit(stack):
     """In the order in which `fit` would take them, with a step a call."""
-    whole = ConvDictionaryLearning(**{**SMALL, "max_epochs": 1}).fit(stack)
+    start = ConvDictionary(initial_filters([image[None] for image in stack], 6, (5, 5)))
+    whole = ConvDictionaryLearning(**{**SMALL, "max_epochs": 1}, init=start).fit(stack)
     order = np.random.default_rng([0, 0]).permutation(len(stack))
-    parts = ConvDictionaryLearning(**SMALL, init=ConvDictionary(whole.learned_.snapshots[0]))
+    parts = ConvDictionaryLearning(**SMALL, init=start)
     for k in order:
         parts.partial_fit(stack[k : k + 1])
     np.testing.assert_allclose(parts.components_, whole.components_, atol=1e-5)
@@ -94,6 +95,15 @@ def test_pipelines_and_searches(stack):
     assert search.best_params_ == {"learn__n_filters": 6}
     assert search.best_score_ < 0
     assert len(search.best_estimator_.transform(stack)) > 0
+
+
+def test_a_support_is_any_sequence_of_integers(stack, fitted):
+    for support in ([5, 5], np.array([5, 5]), np.array([5, 5], np.uint8), (np.int64(5), 5)):
+        again = clone(ConvDictionaryLearning(**{**SMALL, "support": support})).fit(stack)
+        np.testing.assert_array_equal(again.components_, fitted.components_)
+    for support in (5, "55", np.array(5), np.array([[5, 5]]), np.array([5.0, 5.0]), (5, 5.0), None):
+        with pytest.raises(TypeError, match="support must be"):
+            ConvDictionaryLearning(**{**SMALL, "support": support}).fit(stack)
 
 
 def test_engines_options_and_stops(stack):

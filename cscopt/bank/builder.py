@@ -107,7 +107,7 @@ def _missing(wanted: Sequence[Case], folder: Path) -> list[Case]:
 def _run(
     executor: Executor, cases: Sequence[Case], folder: Path, threads: int, checkpoint_seconds: float, clock: Clock
 ) -> bool:
-    """Work through the cases; whether the workers died. Other failures are told when all is done."""
+    """Work through the cases; whether the workers died. Other failures are raised when all is done."""
     pending = {executor.submit(task, case, str(folder), threads, checkpoint_seconds): case for case in cases}
     failed: dict[str, BaseException] = {}
     while pending:
@@ -125,6 +125,7 @@ def _run(
                 clock.finished(case, future.result())
             else:
                 failed[case.name] = error
+                clock.failed(case, error)
         clock.show(pending.values())
     if failed:
         told = "; ".join(f"{name}: {error}" for name, error in failed.items())

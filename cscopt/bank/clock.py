@@ -39,6 +39,11 @@ class Clock:
             self.bar.write(f"{case.name}  {seconds:.0f} s  ({len(self.seconds)} of {len(self.cases)})")
         self.bar.update()
 
+    def failed(self, case: Case, error: BaseException) -> None:
+        """A case came to nothing."""
+        if self.shown:
+            self.bar.write(f"{case.name} failed: {error}", file=sys.stderr)
+
     def show(self, pending: Iterable[Case]) -> None:
         """Look at what runs, and say how long all will take."""
         if not self.bar.disable:

@@ -159,11 +159,16 @@ class Samples:
 
     @classmethod
     def of(cls, data: Data, holdout: int | float) -> Samples:
-        """Read the images and hold out the last: so many of them, or such a part."""
+        """Read the images and hold out the last: so many of them, or such a part, rounded, but one at least.
+
+        Images are held out whole, before they are cut into tiles: tiles of one image resemble each other.
+        """
         images = data.images()
-        kept = len(images) - (round(holdout * len(images)) if isinstance(holdout, float) else holdout)
+        kept = len(images) - _share(holdout, len(images))
         if kept < 1:
-            raise ValueError(f"holdout leaves no image to learn from: {holdout} of {len(images)} images")
+            raise ValueError(
+                f"holdout leaves no image to learn from: {holdout} of {len(images)} images, which are held out whole"
+            )
         parts = [[piece for image in some for piece in _tiles(image, data.tile)] for some in _cut(images, kept)]
         digest = hashlib.sha256()
         for image in parts[0] + parts[1]:
@@ -189,6 +194,13 @@ class Samples:
 
 def _high(image: Any, beta: float) -> Any:
     return lowpass.split(image[None], beta, min(PADDING, *image.shape[1:]))[1][0]
+
+
+def _share(holdout: int | float, count: int) -> int:
+    """Images to hold out of so many."""
+    if not isinstance(holdout, float):
+        return holdout
+    return max(1, round(holdout * count)) if holdout > 0 else 0
 
 
 def _cut(images: list[Any], kept: int) -> tuple[list[Any], list[Any]]:

@@ -26,6 +26,7 @@ _NEEDED = (
     *("held_out", "wall_seconds", "cscopt", "sha256"),
     *_LONG,
 )
+_NUMBERS = ("n_filters", "channels", "support", "lam", "beta", "seed", "seconds", "held_out")
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,21 @@ def read(path: Path) -> tuple[dict[str, str], ConvDictionary]:
 def entry(path: Path, provenance: Mapping[str, str]) -> Entry:
     """An entry without the long texts."""
     return Entry(path, MappingProxyType({k: v for k, v in provenance.items() if k not in _LONG}))
+
+
+def complete(provenance: Any) -> bool:
+    """Whether an index's words for an entry are all there, and its numbers can be read."""
+    if not isinstance(provenance, Mapping) or not all(isinstance(text, str) for text in provenance.values()):
+        return False
+    if any(key not in provenance for key in _NEEDED if key not in _LONG):
+        return False
+    one = Entry(Path(), provenance)
+    try:
+        for number in _NUMBERS:
+            getattr(one, number)
+    except ValueError:
+        return False
+    return True
 
 
 def digest(filters: Any, provenance: Mapping[str, str]) -> str:

@@ -77,7 +77,8 @@ class Spec:
     ----------
     data : Data
     holdout : int or float
-        How many of the last images, or which part of them, no dictionary learns from.
+        How many of the last images, or which part of them (rounded, but one at least), no dictionary learns from.
+        Images are held out whole, before they are cut into tiles.
     seed : int
         Of the initial filters and the order of the images.
     engine : str

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 from cscopt import checks, io, lowpass
 from cscopt.bank.data import PADDING
-from cscopt.bank.entry import Entry, entry, read
+from cscopt.bank.entry import Entry, complete, entry, read
 from cscopt.bank.words import refuse_unknown
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
@@ -62,7 +62,8 @@ class Bank:
         for path in files(folder):
             stamp = path.stat()
             row = known.get(path.name, {})
-            if (row.get("size"), row.get("mtime_ns")) != (stamp.st_size, stamp.st_mtime_ns):
+            fresh = (row.get("size"), row.get("mtime_ns")) == (stamp.st_size, stamp.st_mtime_ns)
+            if not (fresh and complete(row.get("provenance"))):
                 row = {"size": stamp.st_size, "mtime_ns": stamp.st_mtime_ns}
                 row["provenance"] = dict(entry(path, read(path)[0]).provenance)
             rows[path.name] = row
@@ -201,7 +202,7 @@ def _indexed(folder: Path) -> dict[str, Any]:
     try:
         given = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         version, rows = int(given["format"]), given["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return {}
     if version > FORMAT:
         raise ValueError(f"{folder} was made by a newer cscopt (format {version}; this one reads up to {FORMAT})")

@@ -23,7 +23,7 @@ def samples_of(
     Raises
     ------
     TypeError, ValueError
-        One sentence naming the image that does not fit.
+        One sentence naming the image or mask that does not fit.
     """
     if is_array(images) or not hasattr(images, "__len__"):
         images = list(images)
@@ -42,8 +42,18 @@ def samples_of(
                 f"image {k} {checked.dtype} and {checked.shape[0]}"
             )
         mask = None if masks is None else masks[k]
-        found.append(Sample(k, checked, None if mask is None else checks.alongside(mask, checked, f"masks[{k}]")))
+        found.append(Sample(k, checked, None if mask is None else _checked_mask(mask, checked, f"masks[{k}]")))
     return found
+
+
+def _checked_mask(mask: Any, image: Array, name: str) -> Array:
+    weights = checks.alongside(mask, image, name)
+    xp = namespace(weights)
+    if bool(xp.any(weights < 0)):
+        raise ValueError(f"{name} must not be negative; its least entry is {float(xp.min(weights)):g}")
+    if not bool(xp.any(weights > 0)):
+        raise ValueError(f"{name} must not be zero everywhere")
+    return weights
 
 
 def _checked(image: Any, name: str, dictionary: ConvDictionary) -> Array:

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from cscopt import checks
-from cscopt.backend import Array, is_array, namespace
+from cscopt.backend import Array, is_array, namespace, to_numpy
 from cscopt.codes import SparseCodes
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.batch import Batch
@@ -33,7 +33,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     ----------
     n_filters : int, default 32
         Number M of filters.
-    support : tuple of int, default (8, 8)
+    support : sequence or array of int, default (8, 8)
         Their shape.
     lam : float, default 0.1
         λ in the units of the images.
@@ -84,7 +84,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         n_filters: int = 32,
-        support: tuple[int, ...] = (8, 8),
+        support: Any = (8, 8),
         lam: float = 0.1,
         engine: Any = "online",
         max_epochs: int = 10,
@@ -207,9 +207,12 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         return initial_filters(images, self.n_filters, self._support(), self._engine().constraint, seed, kind)
 
     def _support(self) -> tuple[int, ...]:
-        if not isinstance(self.support, tuple | list):
-            raise TypeError(f"support must be a tuple such as (8, 8); got {self.support!r}")
-        return tuple(checks.count(n, "support", 1) for n in self.support)
+        if not isinstance(self.support, Sequence) and not is_array(self.support):
+            raise TypeError(f"support must be a sequence of integers such as (8, 8); got {self.support!r:.60}")
+        shape = to_numpy(self.support).tolist() if is_array(self.support) else self.support
+        if isinstance(shape, str) or not isinstance(shape, Sequence):
+            raise TypeError(f"support must be a sequence of integers such as (8, 8); got {self.support!r:.60}")
+        return tuple(checks.count(n, "support", 1) for n in shape)
 
     def _axes(self) -> int:
         """Axes of an image, with that of the channels."""

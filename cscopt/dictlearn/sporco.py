@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from cscopt import checks
-from cscopt.backend import is_complex, is_numpy, require
+from cscopt import checks, wisdom
+from cscopt.backend import get_threads, is_complex, is_numpy, require
 from cscopt.dictlearn.engine import Engine, Sample, Step
 from cscopt.dictlearn.state import LearnState
 
@@ -35,7 +36,9 @@ class Sporco(Engine):
 
     Notes
     -----
-    Liu, Garcia-Cardona, Wohlberg and Yin 2018, algorithm 1. It serves images of one channel, without masks.
+    Liu, Garcia-Cardona, Wohlberg and Yin 2018, algorithm 1. It serves images of one channel, without masks. Its
+    transforms have no more than `get_threads` threads, and FFTW estimates their plans: these are the same in every
+    process, where those that SPORCO measures are not.
     """
 
     max_iter: int = 50
@@ -78,9 +81,10 @@ class Sporco(Engine):
             }
         )
         given = np.moveaxis(state.filters[:, 0], 0, -1).astype(image.dtype)
-        learner = onlinecdl.OnlineConvBPDNDictLearn(given, float(self.lam), options, dimN=given.ndim - 1)
-        learner.j = state.step
-        learner.solve(image[0], dimK=0)
+        with _same_plans():
+            learner = onlinecdl.OnlineConvBPDNDictLearn(given, float(self.lam), options, dimN=given.ndim - 1)
+            learner.j = state.step
+            learner.solve(image[0], dimK=0)
         moved = np.moveaxis(np.asarray(learner.getdict(), np.float64).reshape(given.shape), -1, 0)[:, None]
         codes = np.asarray(learner.Z).reshape((-1, len(moved)))
         objective = float(learner.getitstat().ObjFun[-1])
@@ -90,3 +94,22 @@ class Sporco(Engine):
         new = state.filters.copy()
         new[atoms] = filters
         return replace(state, filters=new)
+
+
+@contextmanager
+def _same_plans() -> Iterator[None]:
+    """Transforms of SPORCO that are planned alike in every process: by estimate, and from no plans known already."""
+    transforms: Any = require("sporco.fft", "sporco", "the SPORCO engine")
+    before, known = (transforms.pyfftw_planner_effort, transforms.pyfftw_threads), ""
+    if wisdom.library() == "pyfftw":
+        import pyfftw
+
+        wisdom.load()
+        known = wisdom.export()
+        pyfftw.forget_wisdom()  # where a length was measured, an estimate would take that plan
+    transforms.pyfftw_planner_effort, transforms.pyfftw_threads = "FFTW_ESTIMATE", min(before[1], get_threads())
+    try:
+        yield
+    finally:
+        transforms.pyfftw_planner_effort, transforms.pyfftw_threads = before
+        wisdom.adopt(known)

@@ -87,7 +87,8 @@ class LearnState:
         numbers = json.loads(metadata["numbers"])
         if mark is not None and numbers["mark"] != mark:
             raise ValueError(
-                f"{path} is the state of another task: other images, filters to begin with, engine, options or seed"
+                f"{path} is the state of another task (other images, filters to begin with, engine, options or seed); "
+                "delete it to begin anew"
             )
         wisdom.adopt(metadata.get("wisdom", ""))
         parts: dict[str, dict[str, Any]] = {"history": {}, "memory": {}}
