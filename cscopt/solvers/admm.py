@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import checks, kernels
+from cscopt import checks
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
 from cscopt.problem import CSCProblem
@@ -15,6 +15,7 @@ from cscopt.solvers.curved import ahead, curved_certificate, curved_step
 from cscopt.solvers.mark import mark
 from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
 from cscopt.solvers.split import Split, dual_point, first_split, split_step
+from cscopt.solvers.warm import multiplier
 
 _ADAPTED = 100
 _BALANCE = 2.0
@@ -123,11 +124,13 @@ class ADMM(Solver):
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
         rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else first_rho(problem))
-        data = None if problem.datafit.spectral else first_split(problem, spectrum)
+        data = None if problem.datafit.spectral else first_split(problem, spectrum, x0 is not None)
+        if x0 is not None:
+            u = multiplier(problem, v, spectrum, problem.per_row(rho))
+            v, spectrum = v + u, ahead(problem, v - u)
+        elif problem.penalty.curved:
+            spectrum = ahead(problem, v)
         average = None if data is None or problem.datafit.quadratic else first_average(problem, v, data.v)
-        spectrum = ahead(problem, v) if problem.penalty.curved else spectrum
-        if x0 is not None and data is None and not problem.penalty.curved:
-            v, spectrum = _warm(problem, v, spectrum, problem.per_row(rho))
         return ADMMState(v, spectrum, data, rho, zero, zero, zero, mark(problem), average=average)
 
     def step(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
@@ -255,18 +258,6 @@ class ADMM(Solver):
             "primal_residual": float(xp.max(state.primal)),
             "dual_residual": float(xp.max(state.dual_change)),
         }
-
-
-def _warm(problem: CSCProblem, y: Array, spectrum: Array, rho: Array) -> tuple[Array, Array]:
-    """v = y + u and D (y − u) with u = Dᴴ(s − D y) / ρ, the multiplier of y at the optimum, made feasible.
-
-    u − prox(u) is nearest to u among the multipliers that g allows (Moreau): |u| ≤ Λ/ρ for ℓ1.
-    """
-    ascent = problem.datafit.ascent(problem.datafit.residual(spectrum))
-    u = kernels.for_array(ascent).analyze(ascent, problem.system.filters)
-    u = u / per_item(rho, u.ndim)
-    u = u - problem.kernels.proximal(u, problem.levels, 1 / rho)[0]
-    return y + u, spectrum - problem.system.synthesize(u)
 
 
 def _relative_residuals(sums: dict[str, Array]) -> tuple[Array, Array]:

@@ -20,10 +20,10 @@ from cscopt.solvers.terms import (
     Tail,
     change,
     first_point,
+    fit_multiplier,
     folded,
     guessed_norm_sq,
     known_norm,
-    multiplier,
     of_rows,
     proximal,
     quadratic,
@@ -114,12 +114,14 @@ class PrimalDual(Solver):
         return 2 + 4 * split + sums
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> PrimalDualState:
-        fit, point = problem.datafit, first_point(problem, start(problem, x0))
-        zero = namespace(point.v).zeros_like(fit.energy)
+        fit = problem.datafit
+        zero = namespace(fit.energy).zeros_like(fit.energy)
+        rho = zero + (self.rho if self.rho is not None else first_rho(problem))
+        point = first_point(problem, start(problem, x0), rho, x0 is not None)
         norm = known_norm(problem)
         return PrimalDualState(
             point,
-            rho=zero + (self.rho if self.rho is not None else first_rho(problem)),
+            rho=rho,
             sigma=zero + (fit.weight_norm**2 if fit.quadratic else fit.first_sigma),
             bound=zero + (guessed_norm_sq(problem) if norm is None else norm**2),
             total=None if fit.quadratic else map_arrays(namespace(zero).zeros_like, point),
@@ -186,7 +188,7 @@ class PrimalDual(Solver):
         duals = [of_rows(problem, state.rho, v) * (v - z) for _, v, z in near.tail]
         points = [fit.residual(problem.system.synthesize(rows))] if fit.quadratic else []
         if point.data is not None:
-            points.append(multiplier(problem, point.data, state.sigma))
+            points.append(fit_multiplier(problem, point.data, state.sigma))
         else:
             _, spectra = quadratic(problem, state.metric, point, near, state.rho, state.sigma)
             points.append(fit.residual(folded(problem, state.metric.block(spectra, 0))))

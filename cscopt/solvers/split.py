@@ -17,16 +17,19 @@ class Split:
     sigma: Array
 
 
-def first_split(problem: CSCProblem, spectrum: Array) -> Split:
+def first_split(problem: CSCProblem, spectrum: Array, warm: bool) -> Split:
     """The splitting at the spectrum of A D x. For least squares σ = max W², the curvature of the data term.
 
-    For other fits the multiplier is the (sub)gradient there.
+    The multiplier is the (sub)gradient there; zero for least squares that are not begun from codes (`warm`).
     """
     fit = problem.datafit
     v = fft.inverse(spectrum, problem.synthesis.grid, problem.synthesis.real)
     sigma = fit.weight_norm**2 if fit.quadratic else fit.first_sigma
     if not fit.quadratic:
         v = v - fit.weight * fit.descent(spectrum) / per_item(problem.per_row(sigma), v.ndim)
+    elif warm:
+        weight, weighted = fit.on_grid
+        v = v - (weighted - weight * v) / per_item(problem.per_row(sigma), v.ndim)
     return Split(v, sigma)
 
 

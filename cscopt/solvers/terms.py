@@ -13,6 +13,7 @@ from cscopt.levels import OnGrid
 from cscopt.penalties import Penalty, TotalVariation
 from cscopt.problem import CSCProblem
 from cscopt.solvers.metric import Metric, RightSide
+from cscopt.solvers.warm import multiplier
 
 _POWER_ITERATIONS = 12
 
@@ -51,19 +52,31 @@ class Near(NamedTuple):
     q: Any
 
 
-def first_point(problem: CSCProblem, rows: Array) -> Point:
-    """The point at codes: duals of the penalty are zero, that of the fit is the derivative, or a subgradient."""
-    tail: Tail | None = None
+def first_point(problem: CSCProblem, rows: Array, rho: Array, warm: bool) -> Point:
+    """The point at codes. The dual of the fit is the derivative, or a subgradient.
+
+    Those of the penalty are zero, and where codes were given (`warm`) subgradients: of total variations by themselves,
+    of the head as `multiplier` finds it.
+    """
+    fit, tail = problem.datafit, None
+    rho, taken = problem.per_row(rho), None
     for part in reversed(problem.penalty.tail):
-        tail = Tail(part.apply(rows) if isinstance(part, TotalVariation) else rows, tail)
-    fit = problem.datafit
-    if fit.spectral:
-        return Point(rows, tail, None)
+        v = rows
+        if isinstance(part, TotalVariation):
+            v = part.apply(rows)
+            if warm:
+                q = part.subgradient(v)
+                back = part.adjoint(q)
+                v, taken = v + q / per_item(rho, q.ndim), back if taken is None else taken + back
+        tail = Tail(v, tail)
     spectrum = problem.synthesis.synthesize(rows)
     through = folded(problem, spectrum)
+    v = rows + multiplier(problem, rows, through, rho, taken) if warm else rows
+    if fit.spectral:
+        return Point(v, tail, None)
     u = fit.predict(through)
     q = fit.slope(u) if fit.quadratic else -fit.weight * fit.descent(through)
-    return Point(rows, tail, Data(u, q, spectrum))
+    return Point(v, tail, Data(u, q, spectrum))
 
 
 def proximal(problem: CSCProblem, point: Point, rho: Array, sigma: Array) -> Near:
@@ -117,7 +130,7 @@ def change(problem: CSCProblem, metric: Metric, point: Point, near: Near, x: Arr
     return Point(x - near.z, tail, data)
 
 
-def multiplier(problem: CSCProblem, data: Data, sigma: Array) -> Array:
+def fit_multiplier(problem: CSCProblem, data: Data, sigma: Array) -> Array:
     """The dual of the fit, as its data term keeps dual points."""
     ahead, moved = _moved(problem, data, sigma)
     return problem.datafit.multiplier(ahead, moved, of_rows(problem, sigma, ahead)[(..., *(0,) * (ahead.ndim - 1))])

@@ -1,0 +1,38 @@
+"""Multipliers at given codes, so that a method that splits begins with these codes, and near an optimum stays there."""
+
+from __future__ import annotations
+
+from cscopt import kernels
+from cscopt.backend import Array, namespace, per_item
+from cscopt.kernels import Levels
+from cscopt.problem import CSCProblem
+
+_STEPS = 2
+
+
+def multiplier(problem: CSCProblem, y: Array, spectrum: Array, rho: Array, others: Array | None = None) -> Array:
+    """u = q/ρ with q a subgradient of g near codes y on the grid, and near minus the gradient of f there.
+
+    At the optimum q is that gradient, less what other terms of a sum take. u ← (y + u) − prox_{g/ρ}(y + u) is a
+    subgradient at the proximal point, which goes to y: for ℓ1 and |y| ≥ 2Λ/ρ at once.
+
+    Parameters
+    ----------
+    spectrum : array
+        Of A D y.
+    rho : array, (rows,)
+    others : array, optional
+        Σ_k K_kᴴ q_k of other terms, on the grid.
+    """
+    fit, xp = problem.datafit, namespace(y)
+    ascent = fit.ascent(fit.residual(spectrum) if fit.quadratic else fit.descent(spectrum))
+    q = kernels.for_array(ascent).analyze(ascent, problem.system.filters)
+    q = q if others is None else q - others
+    if problem.penalty.curved:
+        q = q - problem.levels.pull(y)
+    u = xp.astype(q / per_item(rho, q.ndim), y.dtype, copy=False)
+    kernel = kernels.for_array(y) if isinstance(problem.levels, Levels) else kernels.reference
+    for _ in range(_STEPS):
+        u = y + u
+        u = u - kernel.proximal(u, problem.levels, 1 / rho)[0]
+    return u
