@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cscopt.backend import Array, namespace, per_item
 from cscopt.curved_dual import curved_dual
@@ -33,6 +33,12 @@ class Certificate(NamedTuple):
     gap: Array
 
 
+def check_problem(problem: Any) -> None:
+    """Refuse what is not a problem."""
+    if not isinstance(problem, CSCProblem):
+        raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")
+
+
 def dual_value(norm_sq: Array, overlap: Array, violation: Array) -> Array:
     r"""½‖Wy‖² − ½‖Wy − θ‖² at the best feasible θ = s r.
 
@@ -58,6 +64,21 @@ def compare(objective: Array, dual: Array) -> Certificate:
     return Certificate(objective, dual, xp.where(zero, xp.zeros_like(gap), gap))
 
 
+def rounding(problem: CSCProblem, objective: Array, items: Array | None = None) -> Array:
+    """Relative gap below which rounding may hide what is true, of all items or of some."""
+    xp, energy = namespace(objective), problem.datafit.energy
+    energy = energy if items is None else xp.take(energy, items, axis=0)
+    least = xp.clip(xp.maximum(xp.abs(objective), 1e-9 * energy), 1e-300)
+    size = xp.clip(energy / least, 1.0)
+    return xp.clip(30 * float(xp.finfo(problem.real).eps) * size, max=1e-3)
+
+
+def settled(certificate: Certificate, floor: Array) -> Certificate:
+    """A certificate whose gap is 0 where it is negative by no more than rounding explains."""
+    xp, gap = namespace(certificate.gap), certificate.gap
+    return certificate._replace(gap=xp.where((gap < 0) & (gap >= -floor), xp.zeros_like(gap), gap))
+
+
 def certify(problem: CSCProblem, codes: Array) -> Certificate:
     r"""Objective and relative duality gap of any codes (batch, maps, \*code space), from scratch.
 
@@ -68,7 +89,9 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
     `PoissonFit` its constraint, that is only one of many subgradients: the gap is true but may be far too large, and
     `Solution.gap` has the better p of ADMM's multiplier.
     """
+    check_problem(problem)
     found = certify_rows(problem, problem.embed(codes))
+    found = settled(found, rounding(problem, found.objective))
     if not problem.penalty.nonnegative:
         return found
     xp = namespace(codes)
@@ -185,6 +208,7 @@ def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
     TypeError
         If the fit is not least squares: it has corners, or constraints.
     """
+    check_problem(problem)
     if not problem.datafit.quadratic:
         raise TypeError(f"kkt_residual serves least squares alone; the fit is {problem.fit.name!r}")
     xp = namespace(codes)

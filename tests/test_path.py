@@ -95,6 +95,17 @@ def test_trivial_levels(picture, bank):
     assert (empty.objective, empty.gap, empty.solution.nonzeros) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("share", [0.9, 0.99, 0.999, 1.0, 1.0001, 10.0])
+def test_near_where_all_codes_are_zero(picture, bank, dtype, share):
+    """There g is a small part of the penalised objective, and of the gap that solving it leaves."""
+    problem = CSCProblem(picture.astype(dtype), bank.astype(dtype), 1.0)
+    found = minimise_l1(problem, share * float(np.linalg.norm(picture)))
+    assert (found.status, found.gap <= 1e-3) == ("converged", True)
+    if share > 1:
+        assert (found.objective, found.solves) == (0, 1)
+
+
 def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
     """The level is reached with enough iterations; with too few, the error says that."""
     coils = np.stack([np.linspace(0.2, 1, 32)[:, None] * np.ones(32), 1j * np.linspace(1, 0.2, 32) * np.ones((32, 1))])
@@ -129,7 +140,7 @@ def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
         ),
         (lambda p: path(p, [0.1, -1.0]), "lams must be positive"),
         (lambda p: path(p, 3, least=2.0), "least must lie between 0 and 1; got 2.0"),
-        (lambda p: path(p, 0), "lams must be at least 1"),
+        (lambda p: path(p, np.int64(0)), "lams must be at least 1"),
     ],
 )
 def test_refusals(picture, bank, call, message):

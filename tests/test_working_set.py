@@ -114,6 +114,20 @@ def test_the_gap_bounds_the_error(rng):
         assert 0 <= sol.objective - best <= sol.gap * sol.objective
 
 
+def test_no_gap_is_negative(rng):
+    """Just below λ_max a float32 objective may round below its own bound."""
+    for _ in range(20):
+        image = rng.standard_normal((1, 1, 9, 8)).astype(np.float32)
+        filters = rng.standard_normal((3, 1, 3, 3)).astype(np.float32)
+        problem = CSCProblem(image, filters, 1.0, boundary="none")
+        problem = problem.with_penalty(L1(problem.lambda_max * (1 - 10 ** rng.uniform(-5, -2))))
+        for method in ("working-set", "fista"):
+            found = solve(problem, method, tol=1e-6, max_iter=200)
+            assert min(found.history["gap"]) >= 0
+            assert found.gap >= 0
+            assert float(certify(problem, found.codes).gap[0]) >= 0
+
+
 def test_sparse_codes(rng, tmp_path):
     for case in ("plain", "grey filters on colour", "none", "zero", "symmetric", "1-D"):
         problem = make(rng, **CASES[case])
@@ -147,6 +161,13 @@ def test_debiasing_is_least_squares_on_the_support(rng, case):
     assert np.abs(gradient.reshape(-1)[found.index]).max() < 1e-8 * problem.lambda_max
     admm = solve(problem, "admm", tol=1e-3)
     assert len(debias(admm)) == admm.nonzeros
+
+
+def test_it_says_that_parts_are_what_it_does_not_serve(rng):
+    image = rng.standard_normal((1, 1, 8, 8)) + 1j * rng.standard_normal((1, 1, 8, 8))
+    problem = CSCProblem(image, rng.standard_normal((2, 1, 3, 3)), L1(0.5, parts=True))
+    with pytest.raises(ValueError, match="moduli of complex codes, not parts=True"):
+        solve(problem, "working-set")
 
 
 def test_what_it_cannot_serve(rng):

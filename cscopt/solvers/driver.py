@@ -11,6 +11,7 @@ from typing import Any
 
 from cscopt import checks
 from cscopt.backend import Array
+from cscopt.certificate import check_problem
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.auto import FAR, PATIENCE, choose, relief
@@ -78,8 +79,7 @@ def solve(
     TypeError, ValueError
         If an argument is out of range, or the solver cannot serve the problem.
     """
-    if not isinstance(problem, CSCProblem):
-        raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")
+    check_problem(problem)
     solver, reason = _solver(method, problem, state)
     if not 0 <= checks.real_number(tol, "tol") < float("inf"):
         raise ValueError(f"tol must be finite and not negative; got {tol}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cscopt.backend import Array, is_array, namespace, to_numpy
-from cscopt.certificate import Certificate, compare
+from cscopt.certificate import Certificate, compare, rounding, settled
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy_state, join_states, reconstruct, take_state
 from cscopt.solvers.history import History
@@ -142,7 +142,8 @@ class Run:
             self.gaps[items] = to_numpy(certificate.gap)
             return
         self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))
-        self.gaps[items] = compare(objectives, self.duals[items]).gap
+        found = settled(compare(objectives, self.duals[items]), self._floor(items))
+        self.gaps[items] = found.gap
 
     def _retire(self) -> None:
         """Put away the items whose gap, computed from their codes alone, is small enough or stuck."""
@@ -150,7 +151,7 @@ class Run:
         stuck = np.zeros(len(gaps), dtype=bool)
         self.looks += 1
         if self.looks % _PATIENCE == 0:
-            stuck = (gaps > 0.9 * self.marks[self.active]) & (gaps <= self._rounding_floor())
+            stuck = (gaps > 0.9 * self.marks[self.active]) & (gaps <= self._floor(self.active))
             self.marks[self.active] = gaps
         if self.tol == 0:
             return
@@ -165,13 +166,12 @@ class Run:
         if out:
             self._put_away(out, ["converged" if good[k] else "precision" for k in out])
 
-    def _rounding_floor(self) -> np.ndarray[Any, Any]:
-        """Relative gap below which rounding may hide further progress."""
+    def _floor(self, items: list[int]) -> np.ndarray[Any, Any]:
+        """Relative gaps below which rounding may hide further progress."""
         xp = namespace(self.problem.signal)
-        eps = float(xp.finfo(self.problem.real).eps)
-        energy = to_numpy(self.running.datafit.energy)
-        objective = np.maximum(self.objectives[self.active], np.finfo(float).tiny)
-        return np.asarray(np.minimum(30 * eps * np.maximum(1.0, energy / objective), 1e-3))
+        objectives = xp.asarray(self.objectives[items].tolist(), dtype=xp.float64, device=self.problem.signal.device)
+        where = xp.asarray(items, dtype=xp.int64, device=self.problem.signal.device)
+        return np.asarray(to_numpy(rounding(self.problem, objectives, where)))
 
     def _taken(self, positions: list[int]) -> tuple[CSCProblem, Any]:
         if len(positions) == len(self.active):

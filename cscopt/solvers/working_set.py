@@ -14,6 +14,7 @@ from cscopt.atomwise import keys_of
 from cscopt.backend import Array, is_numpy
 from cscopt.certificate import Certificate, compare
 from cscopt.codes import SparseCodes
+from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.mark import mark
@@ -74,6 +75,10 @@ class WorkingSet(Solver):
         super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
+        if isinstance(problem.penalty, L1) and problem.penalty.parts:
+            raise ValueError(
+                "working-set serves moduli of complex codes, not parts=True; use 'admm', 'fista' or 'ista'"
+            )
         if problem.code_levels is None:
             raise ValueError("working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'")
         if not is_numpy(problem.signal):
