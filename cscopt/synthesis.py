@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from copy import copy
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cscopt import checks, fft, kernels
 from cscopt.atomwise import correlator_of, image_of, sites_of
-from cscopt.backend import Array, asarray_like, is_array, is_complex, is_torch, namespace, real_dtype
+from cscopt.backend import Array, asarray_like, device, is_array, is_complex, is_torch, namespace, real_dtype
 from cscopt.kernels import FilterSpectrum
 from cscopt.linop import LinearOperator
 from cscopt.mirror import Mirror
@@ -73,6 +73,7 @@ class Synthesis(LinearOperator):
         self.real = not is_complex(like)
         self.factor: Array | None = None
         self._taps, self.like = asarray_like(filters, like, real_dtype(like)), like[:0, ...]
+        self._kin: dict[Any, Synthesis] = {}
         self.codes_shape = (self.groups * self.n_filters, *self.code_space)
         super().__init__(self.codes_shape, (channels, *space))
         if is_torch(like):
@@ -92,7 +93,7 @@ class Synthesis(LinearOperator):
         new = copy(self)
         for derived in ("filters", "gram", "norm_sq"):
             new.__dict__.pop(derived, None)
-        new.factor = factor
+        new.factor, new._kin = factor, {}
         if is_torch(factor):
             _ = new.filters
         return new
@@ -187,9 +188,10 @@ class Synthesis(LinearOperator):
         return xp.moveaxis(xp.matmul(vectors, turned)[..., 0], -1, 1)
 
     def apply(self, codes: Array) -> Array:
-        """D x: codes (batch, maps, *code space) to an image (batch, C, *space)."""
-        _fits(codes, self.codes_shape, "codes")
-        return self.image(self.synthesize(self.embed(codes)))
+        """D x: codes (batch, maps, *code space), of any library and dtype, to an image (batch, C, *space)."""
+        checks.batch_of(codes, self.codes_shape, "codes")
+        own = self._for(codes)
+        return own.image(own.synthesize(own.embed(codes)))
 
     def apply_sparse(self, codes: SparseCodes) -> Array:
         """D x of sparse codes, atom by atom, as a NumPy array."""
@@ -198,9 +200,19 @@ class Synthesis(LinearOperator):
         return image_of(self, codes)
 
     def adjoint(self, image: Array) -> Array:
-        """Dᴴ y: an image (batch, C, *space) to correlations (batch, maps, *code space)."""
-        _fits(image, self.output_shape, "image")
-        return self.gather(kernels.for_array(image).analyze(self.spectrum(image), self.filters))
+        """Dᴴ y: an image (batch, C, *space), of any library and dtype, to correlations (batch, maps, *code space)."""
+        checks.batch_of(image, self.output_shape, "image")
+        own = self._for(image)
+        return own.gather(kernels.for_array(image).analyze(own.spectrum(image), own.filters))
+
+    def _for(self, array: Array) -> Synthesis:
+        """Itself for arrays of another kind: kernels read half spectra of real arrays, and whole ones of complex."""
+        key = (namespace(array).__name__, array.dtype, device(array))
+        if self.factor is not None or key == (namespace(self.like).__name__, self.like.dtype, device(self.like)):
+            return self
+        if key not in self._kin:
+            self._kin[key] = Synthesis(self._taps, self.space, self.boundary, self.channels, array)
+        return self._kin[key]
 
     def synthesize(self, maps: Array) -> Array:
         """Image spectrum of codes on the grid."""
@@ -259,12 +271,6 @@ def _check(filters: Array, space: tuple[int, ...], boundary: str, channels: int)
             f"the filters have {filters.shape[1]} channels, the signal {channels}; they must be equal, "
             "or the filters have one"
         )
-
-
-def _fits(array: Array, shape: tuple[int, ...], name: str) -> None:
-    checks.floating(array, name)
-    if tuple(array.shape[1:]) != shape:
-        raise ValueError(f"{name} must have shape (batch, *{shape}); got {tuple(array.shape)}")
 
 
 def geometry(support: tuple[int, ...], boundary: str) -> tuple[tuple[int, ...], tuple[int, ...]]:

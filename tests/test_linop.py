@@ -41,6 +41,16 @@ def test_synthesis_and_analysis_are_adjoint(data):
     assert ratio <= operator.norm * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_an_operator_follows_the_arrays_it_meets(space, rng, boundary):
+    """Of real NumPy filters it takes complex arrays and other libraries: kernels read beyond the end of those once."""
+    operator = ConvDictionary(rng.standard_normal((3, 1, 4, 3))).operator((9, 8), boundary)
+    codes, image = space.random(rng, 2, *operator.input_shape), space.random(rng, 2, 1, 9, 8)
+    assert dot_test(operator, codes, image) < (1e-5 if space.real == "float32" else 1e-12)
+    assert operator.apply(codes).dtype == codes.dtype
+    assert operator.adjoint(image).dtype == image.dtype
+
+
 def test_dot_test_in_every_namespace(space, rng):
     bank = ConvDictionary(space.filters(rng, 3, 2, 3, 2))
     for boundary in BOUNDARIES:
@@ -122,6 +132,8 @@ def test_scipy_shape_mismatch(rng):
         from_scipy(rng.standard_normal((6, 4)), (5,), (6,))
     with pytest.raises(TypeError, match=r"operator must be a matrix or a scipy.sparse.linalg.LinearOperator; got str"):
         from_scipy("matrix", (5,), (6,))
+    with pytest.raises(ValueError, match="input_shape must be a tuple of extents; got 4"):
+        from_scipy(rng.standard_normal((6, 4)), 4, (6,))
 
 
 def test_dot_test_sees_a_wrong_adjoint(rng):
@@ -132,3 +144,9 @@ def test_dot_test_sees_a_wrong_adjoint(rng):
         dot_test(wrong, np.ones((1, 3)), np.ones((1, 4)))
     with pytest.raises(ValueError, match=r"y must be \(batch, \*\(4,\)\); got \(4,\)"):
         dot_test(wrong, np.ones((1, 4)), np.ones(4))
+    with pytest.raises(TypeError, match="operator must be a LinearOperator; got NoneType"):
+        dot_test(None, np.ones((1, 4)), np.ones((1, 4)))
+    with pytest.raises(TypeError, match="adjoint must be a function of a batch; got 2"):
+        FunctionOperator(abs, 2, (4,), (4,))
+    with pytest.raises(ValueError, match="output_shape must be a tuple of extents; got 4"):
+        FunctionOperator(abs, abs, (4,), 4)
