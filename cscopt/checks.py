@@ -6,13 +6,55 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.backend import Array, asarray_like, device, free_memory, is_array, listing, namespace, real_dtype
+from cscopt.backend import (
+    Array,
+    asarray_like,
+    device,
+    free_memory,
+    is_array,
+    is_numpy,
+    listing,
+    namespace,
+    real_dtype,
+    to_numpy,
+)
+
+
+def an_array(value: Any, name: str) -> None:
+    """Refuse what is no array."""
+    if not is_array(value):
+        raise TypeError(f"{name} must be an array; got {type(value).__name__}")
+
+
+def native(values: Array) -> Array:
+    """An array in this machine's byte order, its values unchanged: those of FITS files are not."""
+    if not is_numpy(values) or values.dtype.isnative:
+        return values
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def numbers(values: Any, name: str, complex_allowed: bool = True) -> np.ndarray[Any, Any]:
+    """A NumPy array of numbers, from an array of any library, or from lists."""
+    try:
+        found = native(to_numpy(values))
+    except ValueError:  # lists of unequal lengths
+        found = np.empty(0, dtype=object)
+    if found.dtype.kind not in ("biufc" if complex_allowed else "biuf"):
+        kind = f"an array of {found.dtype}" if is_array(values) else f"{values!r:.60}"
+        raise TypeError(f"{name} must be an array of {'' if complex_allowed else 'real '}numbers; got {kind}")
+    return found
+
+
+def extents(value: Any, name: str) -> tuple[int, ...]:
+    """A shape: a tuple of positive integers."""
+    if not isinstance(value, tuple | list) or not value:
+        raise ValueError(f"{name} must be a tuple of extents; got {value!r:.60}")
+    return tuple(count(n, name, 1) for n in value)
 
 
 def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
     """Refuse anything but an array of float32, float64 (or complex64, complex128)."""
-    if not is_array(array):
-        raise TypeError(f"{name} must be an array; got {type(array).__name__}")
+    an_array(array, name)
     xp = namespace(array)
     allowed = [xp.float32, xp.float64] + ([xp.complex64, xp.complex128] if complex_allowed else [])
     if array.dtype not in allowed:
@@ -21,10 +63,11 @@ def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
 
 
 def batch_of(array: Array, shape: tuple[int, ...], name: str) -> None:
-    """Refuse what is not a batch of floating items of a shape."""
+    """Refuse what is not a batch of one or more floating items of a shape."""
     floating(array, name)
-    if tuple(array.shape[1:]) != shape:
-        raise ValueError(f"{name} must be (batch, *{shape}); got {tuple(array.shape)}")
+    if tuple(array.shape[1:]) != shape or array.shape[0] == 0:
+        empty = " with an item at least" if 0 in array.shape else ""
+        raise ValueError(f"{name} must be (batch, *{shape}){empty}; got {tuple(array.shape)}")
 
 
 def finite(array: Array, name: str) -> None:
@@ -49,7 +92,7 @@ def positive(value: Any, name: str) -> None:
         positive_number(value, name)
         return
     xp = namespace(value)
-    if not xp.isdtype(value.dtype, ("real floating", "integral")):
+    if not _is_real(value):
         raise TypeError(f"{name} must be real; got an array of {value.dtype}")
     if xp.isdtype(value.dtype, "real floating"):
         finite(value, name)
@@ -61,9 +104,9 @@ def alongside(values: Any, signal: Array, name: str) -> Array:
     """A number, or a real array that broadcasts against the signal: with its axes, library, device and precision."""
     if not is_array(values):
         values = namespace(signal).asarray(float(values), dtype=real_dtype(signal), device=device(signal))
-    if namespace(values).isdtype(values.dtype, "complex floating"):
+    if not namespace(values).isdtype(values.dtype, ("bool", "integral", "real floating")):
         raise TypeError(f"{name} must be real; got {values.dtype}")
-    placed = asarray_like(values, signal, real_dtype(signal))
+    placed = asarray_like(native(values), signal, real_dtype(signal))
     shape = tuple(values.shape)
     padded = (1,) * (signal.ndim - len(shape)) + shape
     if len(shape) > signal.ndim or any(m not in (1, s) for m, s in zip(padded, signal.shape, strict=True)):
@@ -73,15 +116,21 @@ def alongside(values: Any, signal: Array, name: str) -> Array:
 
 
 def real_number(value: Any, name: str) -> float:
-    """A real number, not NaN."""
+    """A real number, not NaN; or the text of one, for YAML reads 1e-3 as text."""
     try:
+        if isinstance(value, bool) or (is_array(value) and not _is_real(value)):
+            raise TypeError
         number = float(value)
     except (TypeError, ValueError):
-        kind = f"an array of shape {tuple(value.shape)}" if is_array(value) else repr(value)
+        kind = f"an array of shape {tuple(value.shape)}" if is_array(value) and value.ndim else f"{value!r:.60}"
         raise TypeError(f"{name} must be a real number; got {kind}") from None
     if number != number:
         raise ValueError(f"{name} must be a number; got NaN")
     return number
+
+
+def _is_real(values: Array) -> bool:
+    return bool(namespace(values).isdtype(values.dtype, ("integral", "real floating")))
 
 
 def count(value: Any, name: str, least: int = 0) -> int:
@@ -115,16 +164,17 @@ def pair(value: Any, name: str) -> tuple[float, float]:
 
 def choice(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """One of the allowed words."""
-    if value not in allowed:
-        raise ValueError(f"{name} must be {listing([repr(a) for a in allowed])}; got {value!r}")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(f"{name} must be {listing([repr(a) for a in allowed])}; got {value!r:.60}")
     return str(value)
 
 
-def memory(needed: int, like: Array, what: str, instead: str) -> None:
+def memory(needed: float, like: Array, what: str, instead: str) -> None:
     """Refuse work that does not fit into the memory that is free, and say what would."""
     free = free_memory(like)
     if free is not None and needed > free:
-        raise MemoryError(f"{what} needs {needed / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB are free; {instead}")
+        gib = [f"{min(n, 1 << 1000) / 2**30:.4g} GiB" for n in (needed, free)]  # a float holds no larger integer
+        raise MemoryError(f"{what} needs {gib[0]}, but {gib[1]} are free; {instead}")
 
 
 def seed(value: Any) -> int:

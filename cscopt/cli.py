@@ -7,6 +7,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def _parser() -> Any:
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(prog="cscopt", description=cscopt.__doc__, version=cscopt.__version__)
-    commands = parser.add_subcommands()
+    actions = parser.add_subcommands()
+    commands = SimpleNamespace(add_subcommand=lambda name, one: actions.add_subcommand(name, one, help=one.description))
     demo_parser = ArgumentParser(description="Code a photograph with four solvers and draw the result.")
     demo_parser.add_argument("-o", "--output", type=str, default="cscopt-demo.png", help="figure to write")
     demo_parser.add_argument("--tol", type=float, default=1e-3, help="relative duality gap to reach")

@@ -33,7 +33,7 @@ class SparseCodes:
 
     def __init__(self, index: Any, values: Any, shape: tuple[int, ...]) -> None:
         self.index, self.values = np.asarray(index), np.asarray(values)
-        self.shape = tuple(int(n) for n in shape)
+        self.shape = checks.extents(shape, "shape")
         checks.floating(self.values, "values")
         if self.index.dtype != np.int64 or self.index.ndim != 1 or self.index.shape != self.values.shape:
             raise ValueError(

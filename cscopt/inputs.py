@@ -1,17 +1,21 @@
-"""Checks of what a problem is made of: signal, weights, and the adjoint of a forward operator."""
+"""Checks of what a problem is made of: signal, weights, penalty, and a forward operator with its adjoint."""
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from cscopt import checks
 from cscopt.backend import Array, device, is_array, is_complex, namespace, real_dtype
-from cscopt.linop import LinearOperator, dot_test
+from cscopt.linop import LinearOperator, dot_test, inner
+from cscopt.penalties import L1, Penalty
 
 
 def checked_signal(signal: Array) -> Array:
-    """The signal y, integers as float32, if it is one."""
+    """The signal y, integers as float32 and in native byte order, if it is one."""
     if not is_array(signal) or type(signal).__name__ == "MaskedArray":
         raise TypeError(f"signal must be a plain array (use mask= for weights); got {type(signal).__name__}")
-    xp = namespace(signal)
+    xp, signal = namespace(signal), checks.native(signal)
     if xp.isdtype(signal.dtype, ("integral", "bool")):
         signal = xp.astype(signal, xp.float32)
     checks.floating(signal, "signal")
@@ -21,40 +25,94 @@ def checked_signal(signal: Array) -> Array:
     return signal
 
 
-def checked_mask(mask: Array, signal: Array) -> Array:
+def checked_mask(mask: Array, signal: Array, name: str = "mask") -> Array:
     """Weights W that broadcast against the signal, with its axes, library and precision."""
-    if not is_array(mask):
-        raise TypeError(f"mask must be an array; got {type(mask).__name__}")
-    weights = checks.alongside(mask, signal, "mask")
+    checks.an_array(mask, name)
+    weights = checks.alongside(mask, signal, name)
     xp = namespace(weights)
     if bool(xp.any(weights < 0)):
-        raise ValueError(f"mask must not be negative; its least entry is {float(xp.min(weights)):g}")
+        raise ValueError(f"{name} must not be negative; its least entry is {float(xp.min(weights)):g}")
     if not bool(xp.all(xp.any(weights > 0, axis=tuple(range(1, weights.ndim))))):
-        raise ValueError("mask must not be zero everywhere (in any item)")
+        raise ValueError(f"{name} must not be zero everywhere (in any item)")
     return weights
 
 
+def as_penalty(penalty: Any, signal: Array) -> Penalty:
+    """A penalty whose levels are finite in the signal's precision; a number λ stands for ``L1(λ)``."""
+    penalty = penalty if isinstance(penalty, Penalty) else L1(penalty)
+    limits = namespace(signal).finfo(real_dtype(signal))
+    for part in (penalty.head, *penalty.tail):
+        for name in ("lam", "mu"):
+            level = getattr(part, name, None)
+            most = 0.0 if level is None else float(namespace(level).max(level) if is_array(level) else level)
+            if most > float(limits.max):
+                allowed = f"positive and finite in float{limits.bits}, the signal's precision"
+                raise ValueError(f"{name} must be {allowed}; got {level!r:.60}")
+    return penalty
+
+
+def codes_are_real(real_codes: bool | None, penalty: Penalty, signal: Array) -> bool:
+    """Whether codes are real: as asked for, else where the signal is, or the penalty is non-negative."""
+    if real_codes is None:
+        return penalty.nonnegative or not is_complex(signal)
+    checks.flag(real_codes, "real_codes")
+    if penalty.nonnegative and not real_codes:
+        raise ValueError("real_codes must not be False for a non-negative penalty")
+    return real_codes
+
+
+def image_shape(signal: Array, forward: LinearOperator | None, spatial: int) -> tuple[int, ...]:
+    r"""Shape (channel, \*space) of the images that A takes, or without an A of the signal, for so many spatial axes."""
+    if not isinstance(forward, LinearOperator | None):
+        raise TypeError(
+            "forward must be a LinearOperator (a subclass, a FunctionOperator of two functions, or from_scipy's); "
+            f"got {type(forward).__name__}"
+        )
+    if forward is not None and tuple(signal.shape[1:]) != forward.output_shape:
+        raise ValueError(
+            f"signal must have the shape that forward gives, (batch, *{forward.output_shape}); "
+            f"got {tuple(signal.shape)}"
+        )
+    shape = tuple(signal.shape[1:]) if forward is None else forward.input_shape
+    if len(shape) != spatial + 1:
+        axes = "(batch, channel, *space)" if forward is None else "A's images as (channel, *space)"
+        raise ValueError(
+            f"signal must be {axes} with {spatial} spatial axes, as the filters have; "
+            f"got shape {tuple(signal.shape) if forward is None else shape}"
+        )
+    return shape
+
+
 def check_adjoint(forward: LinearOperator, signal: Array) -> None:
-    """Two dot tests on the data and what the adjoint makes of them, so that a wrong adjoint never runs."""
-    xp = namespace(signal)
-    if forward.norm is not None and not 0 < forward.norm < float("inf"):
-        raise ValueError(f"forward.norm must be positive and finite, or None; got {forward.norm}")
-    back = forward.adjoint(signal[:1, ...])
+    """Two dot tests on the data and what the adjoint makes of them, so that a wrong adjoint or norm never runs."""
+    xp, data = namespace(signal), signal[:1, ...]
+    if not bool(xp.any(data != 0)):
+        data = xp.ones_like(data)
+    back = forward.adjoint(data)
     if tuple(back.shape) != (1, *forward.input_shape):
         raise ValueError(f"forward.adjoint must give (1, *{forward.input_shape}) for one item; got {back.shape}")
     ahead = forward.apply(back)
     if tuple(ahead.shape) != (1, *forward.output_shape):
         raise ValueError(f"forward.apply must give (1, *{forward.output_shape}) for one item; got {ahead.shape}")
-    n = 1
-    for extent in back.shape:
-        n *= extent
-    ramp = xp.cos(xp.astype(xp.arange(n, device=device(back)), real_dtype(back)) * 1.234)
+    if is_complex(ahead) and not is_complex(signal):
+        raise TypeError(f"signal must be complex, as the data that forward makes are; got {signal.dtype}")
+    ramp = xp.cos(xp.astype(xp.arange(math.prod(back.shape), device=device(back)), real_dtype(back)) * 1.234)
     probe = xp.reshape(ramp, back.shape)
     if is_complex(back):
         probe = xp.astype(probe, back.dtype)
-    data = signal[:1, ...]
-    if not bool(xp.any(data != 0)):
-        data = xp.ones_like(data)
-    mismatch = max(dot_test(forward, probe, data), dot_test(forward, forward.adjoint(data), data))
+    mismatch = max(dot_test(forward, probe, data), dot_test(forward, back, data))
     if not mismatch < 1e-3:
         raise ValueError(f"forward.adjoint must be the adjoint of forward.apply; the dot test is off by {mismatch:.1e}")
+    if forward.norm is not None:
+        _check_norm(checks.positive_number(forward.norm, "forward.norm"), back, ahead)
+
+
+def _check_norm(norm: float, x: Array, image: Array) -> None:
+    """Refuse a norm that is below ‖A x‖ / ‖x‖, beyond rounding: steps would be too long, and iterates diverge."""
+    length = math.sqrt(abs(inner(x, x)))
+    least = math.sqrt(abs(inner(image, image))) / length if length > 0 else 0.0
+    if norm * (1 + 1e-3) < least:
+        raise ValueError(
+            f"forward.norm must be the largest singular value of A or more, and that is at least {least:.6g}; "
+            f"got {norm:.6g}"
+        )

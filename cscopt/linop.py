@@ -29,7 +29,8 @@ class LinearOperator:
     """
 
     def __init__(self, input_shape: Shape, output_shape: Shape, norm: float | None = None) -> None:
-        self.input_shape, self.output_shape = tuple(input_shape), tuple(output_shape)
+        self.input_shape = checks.extents(input_shape, "input_shape")
+        self.output_shape = checks.extents(output_shape, "output_shape")
         self._norm = norm
 
     @property
@@ -118,6 +119,9 @@ class FunctionOperator(LinearOperator):
         norm: float | None = None,
     ) -> None:
         super().__init__(input_shape, output_shape, norm)
+        for name, function in (("apply", apply), ("adjoint", adjoint)):
+            if not callable(function):
+                raise TypeError(f"{name} must be a function of a batch; got {function!r:.60}")
         self._apply, self._adjoint = apply, adjoint
 
     def apply(self, x: Array) -> Array:
@@ -144,19 +148,19 @@ def from_scipy(operator: Any, input_shape: Shape, output_shape: Shape, norm: flo
     except TypeError:
         kind = type(operator).__name__
         raise TypeError(f"operator must be a matrix or a scipy.sparse.linalg.LinearOperator; got {kind}") from None
+    input_shape, output_shape = checks.extents(input_shape, "input_shape"), checks.extents(output_shape, "output_shape")
     wanted = (math.prod(output_shape), math.prod(input_shape))
     if matrix.shape != wanted:
         raise ValueError(
-            f"operator has shape {matrix.shape}, but items of {tuple(input_shape)} and "
-            f"{tuple(output_shape)} need {wanted}"
+            f"operator has shape {matrix.shape}, but items of {input_shape} and {output_shape} need {wanted}"
         )
 
     def columns(product: Callable[[Any], Any], shape: Shape) -> Callable[[Any], Any]:
         return lambda x: product(x.reshape((len(x), -1)).T).T.reshape((len(x), *shape))
 
     return FunctionOperator(
-        columns(matrix.matmat, tuple(output_shape)),
-        columns(matrix.rmatmat, tuple(input_shape)),
+        columns(matrix.matmat, output_shape),
+        columns(matrix.rmatmat, input_shape),
         input_shape,
         output_shape,
         norm,
@@ -173,6 +177,8 @@ def inner(a: Array, b: Array) -> float | complex:
 
 def dot_test(operator: LinearOperator, x: Array, y: Array) -> float:
     """|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖) for given batches x and y; the real part where x is real."""
+    if not isinstance(operator, LinearOperator):
+        raise TypeError(f"operator must be a LinearOperator; got {type(operator).__name__}")
     checks.batch_of(x, operator.input_shape, "x")
     checks.batch_of(y, operator.output_shape, "y")
     image, back = operator.apply(x), operator.adjoint(y)

@@ -14,7 +14,7 @@ from cscopt.datafit import Fit, data_term
 from cscopt.datafit.fits import resolve
 from cscopt.datafit.layout import rows_of
 from cscopt.dictionary import ConvDictionary
-from cscopt.inputs import check_adjoint, checked_mask, checked_signal
+from cscopt.inputs import as_penalty, check_adjoint, checked_mask, checked_signal, codes_are_real, image_shape
 from cscopt.kernels import Levels, staged
 from cscopt.levels import levels_of_codes, regularizer
 from cscopt.linop import LinearOperator
@@ -30,8 +30,8 @@ class CSCProblem:
     Parameters
     ----------
     signal : array, (batch, channel, \*space), or (batch, \*A.output_shape)
-        The data y; floats, or integers, which become float32 with their values unchanged. Its
-        library, device and dtype decide where and how the problem is solved.
+        The data y; floats, or integers, which become float32 with their values unchanged, in any byte order (as FITS
+        files have it). Its library, device and dtype decide where and how the problem is solved.
     dictionary : ConvDictionary or array (M, C, \*support)
         The filters d_m.
     penalty : Penalty or float
@@ -77,30 +77,11 @@ class CSCProblem:
     ) -> None:
         self.signal = checked_signal(signal)
         self.dictionary = dictionary if isinstance(dictionary, ConvDictionary) else ConvDictionary(dictionary)
-        self.penalty = penalty if isinstance(penalty, Penalty) else L1(penalty)
+        self.penalty = as_penalty(penalty, self.signal)
         self.forward, self.boundary = forward, boundary
         self.mask = None if mask is None else checked_mask(mask, self.signal)
-        if not isinstance(forward, LinearOperator | None):
-            raise TypeError(
-                "forward must be a LinearOperator (a subclass, a FunctionOperator of two functions, or from_scipy's); "
-                f"got {type(forward).__name__}"
-            )
-        if forward is not None and tuple(self.signal.shape[1:]) != forward.output_shape:
-            raise ValueError(
-                f"signal must have the shape that forward gives, (batch, *{forward.output_shape}); "
-                f"got {tuple(self.signal.shape)}"
-            )
-        shape = tuple(self.signal.shape[1:]) if forward is None else forward.input_shape
-        if len(shape) != self.dictionary.filters.ndim - 1:
-            axes = "(batch, channel, *space)" if forward is None else "A's images as (channel, *space)"
-            raise ValueError(
-                f"signal must be {axes} with {len(self.dictionary.support)} spatial axes, as the filters have; "
-                f"got shape {tuple(self.signal.shape) if forward is None else shape}"
-            )
-        if real_codes is None:
-            real_codes = self.penalty.nonnegative or not is_complex(self.signal)
-        if self.penalty.nonnegative and not real_codes:
-            raise ValueError("real_codes must not be False for a non-negative penalty")
+        shape = image_shape(self.signal, forward, len(self.dictionary.support))
+        real_codes = codes_are_real(real_codes, self.penalty, self.signal)
         xp = namespace(self.signal)
         like = xp.real(self.signal) if real_codes and is_complex(self.signal) else self.signal
         self.code_like = like[:1, ...]
@@ -234,6 +215,7 @@ class CSCProblem:
         ValueError, TypeError
             If shape, library, device or values do not fit.
         """
+        checks.an_array(codes, "codes")
         namespace(codes, self.signal)
         if tuple(codes.shape) != self.codes_shape:
             raise ValueError(f"codes must have shape {self.codes_shape}; got {tuple(codes.shape)}")
@@ -282,8 +264,9 @@ class CSCProblem:
         new.levels = regularizer(new.penalty, self.synthesis, new.batch, self.code_like)
         return new
 
-    def with_penalty(self, penalty: Penalty) -> CSCProblem:
-        """The same problem with another penalty; spectra are shared."""
+    def with_penalty(self, penalty: Penalty | float) -> CSCProblem:
+        """The same problem with another penalty (a number λ stands for ``L1(λ)``); spectra are shared."""
+        penalty = as_penalty(penalty, self.signal)
         new = object.__new__(CSCProblem)
         new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("zero_violation", "code_levels")})
         if penalty.nonnegative and not self.synthesis.real:
@@ -297,8 +280,11 @@ class CSCProblem:
 
     def _check_energy(self) -> None:
         """Squares must neither overflow nor vanish, or no objective and no gap would mean anything."""
-        xp, energy = namespace(self.signal), self.datafit.energy
+        xp = namespace(self.signal)
+        with np.errstate(over="ignore"):
+            energy = self.datafit.energy
         weighted = self.signal if self.mask is None else self.signal * self.mask
         present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
         if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
-            raise ValueError(f"signal must not be so large or small that its squares leave the range of {self.real}")
+            kind = f"float{xp.finfo(self.real).bits}"
+            raise ValueError(f"signal must not be so large or small that its squares leave the range of {kind}")

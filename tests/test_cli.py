@@ -74,6 +74,20 @@ def test_missing_and_broken_images(tmp_path, capsys):
     assert "needs something to write" in capsys.readouterr().err
 
 
+def test_help_says_what_each_command_does(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "demo Code a photograph",
+        "code Code an image",
+        "reconstruct Restore a picture",
+        "bank Fill a folder",
+        "info Versions",
+    ):
+        assert words in text
+
+
 def test_info(capsys):
     assert main(["info"]) == 0
     text = capsys.readouterr().out

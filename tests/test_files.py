@@ -1,12 +1,15 @@
 """Files: written whole or not at all, read without running code, refused in one sentence."""
 
 import json
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from cscopt import ConvDictionary, SparseCodes, io
+from cscopt import ConvDictionary, SparseCodes, io, lowpass
 
 
 def test_dictionary_round_trip(tmp_path, rng):
@@ -99,6 +102,9 @@ def test_bad_sparse_codes(tmp_path):
         ((np.array([1, 4]), one, (1, 1, 4)), "lie inside"),
         ((np.array([1]), one, (1, 1, 4)), "index must be int64 of the shape of values"),
         ((np.array([1.0, 2.0]), one, (1, 1, 4)), "index must be int64"),
+        ((np.array([0, 1]), one, (0, 3)), "shape must be at least 1; got 0"),
+        ((np.array([0, 1]), one, (-1, 3)), "shape must be at least 1; got -1"),
+        ((np.array([0, 1]), one, 3), "shape must be a tuple of extents; got 3"),
     ):
         with pytest.raises(ValueError, match=message):
             SparseCodes(*arguments)
@@ -130,3 +136,41 @@ def test_images(tmp_path, rng):
             io.load_image(tmp_path / name)
     with pytest.raises(ValueError, match="must end in one of"):
         io.save_image(tmp_path / "a.xyz", grey)
+
+
+BITS = """
+import hashlib
+import numpy as np
+from cscopt import lowpass
+
+image = np.random.default_rng(0).standard_normal((2, 1, 160, 160))
+for dtype in ("float32", "float64", "complex64"):
+    for part in lowpass.split(image.astype(dtype)):
+        print(hashlib.sha256(part.tobytes()).hexdigest())
+"""
+
+
+def test_the_low_pass_is_the_same_in_every_process(tmp_path):
+    """States of learners are told apart by the bits of their images, on computers that know no FFT plans, too."""
+    found = set()
+    for folder, threads in (("first", "1"), ("second", "1"), ("third", "2")):
+        environment = {**os.environ, "CSCOPT_CACHE_DIR": str(tmp_path / folder), "CSCOPT_NUM_THREADS": threads}
+        command = [sys.executable, "-c", BITS]
+        found.add(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE).stdout)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("space", [(40,), (21, 34), (5, 6, 7)])
+def test_the_low_pass_keeps_the_dtype_and_solves_its_equation(space, dtype, rng):
+    """(I + β ∇ᴴ∇) x_low = image, circularly; a β of NumPy does not change the dtype."""
+    image = rng.standard_normal((2, 3, *space)) + (1j * rng.standard_normal((2, 3, *space)) if dtype[0] == "c" else 0)
+    image = image.astype(dtype)
+    low, high = lowpass.split(image, np.float64(3.0), padding=0)
+    assert low.dtype == high.dtype == image.dtype
+    assert low.shape == high.shape == image.shape
+    applied = low
+    for axis in range(2, image.ndim):
+        applied = applied + 3 * (2 * low - np.roll(low, 1, axis) - np.roll(low, -1, axis))
+    np.testing.assert_allclose(applied, image, atol=1e-5 if image.real.dtype == np.float32 else 1e-12)
+    np.testing.assert_allclose(low + high, image, atol=1e-6)

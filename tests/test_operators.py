@@ -250,7 +250,16 @@ def test_noise_has_its_size_and_place(rng):
             r"mask must broadcast against the image \(1, 4, 4\); got shape \(4, 5",
         ),
         (lambda: Mask((1, 4, 4), np.ones((3, 4, 4))), "mask must broadcast against the image"),
-        (lambda: Mask((1, 4, 4), "mask"), "mask must be real and finite"),
+        (lambda: Mask((1, 4, 4), "mask"), "mask must be an array of real numbers; got 'mask'"),
+        (lambda: Mask((1, 4, 4), np.full((4, 4), np.inf)), "mask must be finite"),
+        (lambda: Blur((1, 4, 4), [[1, 2], [3]]), r"kernel must be an array of numbers; got \[\[1, 2\], \[3\]\]"),
+        (lambda: Blur((1, 4, 4), np.array([[None]])), "kernel must be an array of numbers; got an array of object"),
+        (lambda: Blur((1, 4, 4), np.ones((2, 2)), np.ones(2)), "boundary must be 'circular'"),
+        (lambda: Blur(48, np.ones((2, 2))), "input_shape must be a tuple of extents; got 48"),
+        (lambda: ChannelMix((1, 4, 4), np.array([["a"]])), "matrix must be an array of numbers; got an array of <U1"),
+        (lambda: MRI([[1, 0], [1]]), "mask must be an array of numbers"),
+        (lambda: MRI(np.ones((4, 4)), np.full((2, 4, 4), "a")), "sensitivities must be an array of numbers"),
+        (lambda: random_mask((8, 8), 2, centre=-1), "centre must not be negative; got -1"),
         (lambda: Mask((1, 4, 4), np.ones((4, 4))).apply(np.ones((4, 4))), r"image must be \(batch, \*\(1, 4, 4\)\)"),
         (lambda: Mask((1, 4, 4), np.zeros((4, 4))), "mask must not be zero everywhere"),
         (lambda: ChannelMix((3, 4, 4), np.ones((1, 2))), "matrix must have 3 columns"),
@@ -268,6 +277,27 @@ def test_noise_has_its_size_and_place(rng):
 def test_bad_input(make, message):
     with pytest.raises((ValueError, TypeError), match=message):
         make()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_batch_is_refused(space, rng, name):
+    operator = operators(rng)[name]
+    for function, shape in ((operator.apply, operator.input_shape), (operator.adjoint, operator.output_shape)):
+        if name not in ("composed", "summed"):
+            with pytest.raises(ValueError, match=r"must be \(batch, .* with an item at least; got \(0, "):
+                function(space.array(np.zeros((0, *shape))))
+
+
+def test_a_complex_mix_of_real_channels_is_complex(space, rng):
+    matrix = rng.standard_normal((2, 3)) + 1j * rng.standard_normal((2, 3))
+    operator = ChannelMix((3, 7, 5), matrix)
+    x, y = space.random(rng, 2, 3, 7, 5), space.random(rng, 2, 2, 7, 5)
+    expected = np.einsum("rc,bchw->brhw", matrix, to_numpy(x))
+    np.testing.assert_allclose(to_numpy(operator(x)), expected, rtol=space.rtol, atol=space.rtol)
+    assert dot_test(operator, x, y) < (1e-5 if space.real == "float32" else 1e-12)
+    if not space.complex:
+        with pytest.raises(TypeError, match="signal must be complex, as the data that forward makes are"):
+            CSCProblem(y, space.filters(rng, 4, 1, 3, 2), 0.1, forward=operator)
 
 
 FOLDED = {

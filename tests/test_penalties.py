@@ -78,6 +78,9 @@ def test_a_negative_code_has_infinite_value():
         (np.array([0.1, np.nan]), "lam must be finite"),
         (np.array([0.1 + 1j]), "lam must be real"),
         ("much", "lam must be a real number"),
+        ("0.1", "lam must be a real number; got '0.1'"),
+        (np.array("0.1"), "lam must be a real number"),
+        (True, "lam must be a real number; got True"),
         ([0.1, 0.2], "lam must be a number or an array; got a list"),
     ],
 )

@@ -15,6 +15,7 @@ from cscopt import (
     ElasticNet,
     GroupL1,
     L1MinusL2,
+    Sum,
     certify,
     datasets,
     kkt_residual,
@@ -179,6 +180,10 @@ def test_a_mask_and_an_operator_go_with_any_penalty(rng):
             "one label for each of 4 maps; got 2",
         ),
         (lambda: ElasticNet(0.0, 1.0), "lam must be positive"),
+        (lambda: ElasticNet(0.1, "1"), "mu must be a real number; got '1'"),
+        (lambda: L1MinusL2("1"), "lam must be a real number; got '1'"),
+        (lambda: plain_problem(Sum()), r"parts must be a tuple of penalties, and not empty; got \(\)"),
+        (lambda: Sum(L0(1.0)), "parts must be a tuple of penalties"),
         (lambda: ElasticNet(0.1, float("nan")), "mu must be"),
         (lambda: L1MinusL2(np.ones(4)), "lam must be one number"),
         (

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 import cscopt
-from cscopt import ADMM, L1, ConvDictionary, CSCProblem, FunctionOperator, solve
+from cscopt import (
+    ADMM,
+    L1,
+    ConvDictionary,
+    CSCProblem,
+    ElasticNet,
+    FunctionOperator,
+    GroupL1,
+    TotalVariation,
+    solve,
+)
 
 SIGNAL = np.random.default_rng(0).standard_normal((1, 1, 12, 12))
 FILTERS = np.random.default_rng(1).standard_normal((4, 1, 3, 3))
@@ -47,6 +57,9 @@ def with_entry(array, value):
         ({"mask": np.zeros((12, 12))}, "mask must not be zero everywhere"),
         ({"mask": np.full((12, 12), np.nan)}, "mask must be finite"),
         ({"mask": np.ones((12, 12), complex)}, "mask must be real"),
+        ({"mask": np.full((12, 12), "a")}, "mask must be real; got <U1"),
+        ({"boundary": np.ones(2)}, "boundary must be 'circular', .*; got array"),
+        ({"real_codes": "no"}, "real_codes must be True or False; got 'no'"),
         ({"penalty": -1.0}, "lam must be positive"),
         ({"penalty": 1e-60, "signal": SIGNAL.astype(np.float32)}, "lam must be positive and finite in float32"),
     ],
@@ -95,6 +108,46 @@ def test_filters_are_not_rescaled():
     problem = CSCProblem(SIGNAL, bank, 0.1)
     assert problem.dictionary.filters is FILTERS
     np.testing.assert_allclose(bank.normalized().norms(), 1)
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "c8", "i2"])
+def test_any_byte_order_serves(kind):
+    """FITS files are big-endian."""
+    signal = (50 * SIGNAL).astype(kind)
+    mask = np.ones((12, 12), ">f4")
+    problem = CSCProblem(signal.astype(">" + kind), FILTERS, L1(1.0), mask=mask)
+    assert problem.signal.dtype.isnative
+    np.testing.assert_array_equal(problem.signal, signal)
+    assert solve(problem, "fista", tol=0, max_iter=2).objective == pytest.approx(
+        solve(CSCProblem(signal, FILTERS, 1.0), "fista", tol=0, max_iter=2).objective
+    )
+
+
+def test_another_penalty_and_other_codes():
+    problem = CSCProblem(SIGNAL, FILTERS, 0.1)
+    np.testing.assert_array_equal(
+        solve(problem.with_penalty(0.5), "ista", tol=0, max_iter=3).codes,
+        solve(CSCProblem(SIGNAL, FILTERS, 0.5), "ista", tol=0, max_iter=3).codes,
+    )
+    with pytest.raises(TypeError, match="lam must be a real number; got None"):
+        problem.with_penalty(None)
+    with pytest.raises(TypeError, match="codes must be an array; got NoneType"):
+        problem.objective(None)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"solution": None}, "solution must be a Solution; got NoneType"),
+        ({"max_iter": 1.5}, "max_iter must be an integer; got 1.5"),
+        ({"max_iter": -1}, "max_iter must be at least 0; got -1"),
+        ({"tol": 0}, "tol must be positive"),
+    ],
+)
+def test_bad_debiasing(options, message):
+    solution = solve(CSCProblem(SIGNAL, FILTERS, 0.5), max_iter=2)
+    with pytest.raises((ValueError, TypeError), match=message):
+        cscopt.debias(**{"solution": solution, **options})
 
 
 @pytest.mark.parametrize(
@@ -170,8 +223,16 @@ def test_the_one_liner(rng):
     ):
         with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
             cscopt.code(*arguments)
-    with pytest.raises(ValueError, match="channel_axis must be an axis"):
-        cscopt.code(image, bank, channel_axis=2)
+    for axis, message in (
+        (2, "channel_axis must be an axis"),
+        (-3, "channel_axis must be at least -2"),
+        (1.5, "channel_axis must be an integer; got 1.5"),
+        ("last", "channel_axis must be an integer; got 'last'"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            cscopt.code(image, bank, channel_axis=axis)
+    with pytest.raises(TypeError, match="mask must be an array; got list"):
+        cscopt.code(image, bank, mask=[1])
 
 
 def test_too_large_for_memory(monkeypatch):
@@ -215,14 +276,18 @@ def test_mixed_devices():
         CSCProblem(torch.from_numpy(SIGNAL), FILTERS, 0.1, mask=mask)
 
 
+@pytest.mark.filterwarnings("error")
 def test_numbers_out_of_range_of_float32():
     """Nothing that overflows or vanishes may end in a certificate."""
     single, filters = SIGNAL.astype(np.float32), FILTERS.astype(np.float32)
     for lam in (1e60, 1e-60, np.full((4, 12, 12), 1e-60), np.full(4, 1e60)):
         with pytest.raises(ValueError, match="lam must be positive and finite in float32"):
             CSCProblem(single, filters, L1(lam))
+    for penalty in (GroupL1(1e60, 1.0), GroupL1(0.1, 1e60), ElasticNet(1e60, 1.0), L1(0.1) + TotalVariation(1e60)):
+        with pytest.raises(ValueError, match="must be positive and finite in float32, the signal's precision"):
+            CSCProblem(single, filters, penalty)
     for scale in (1e-25, 1e25):
-        with pytest.raises(ValueError, match="signal must not be so large or small"):
+        with pytest.raises(ValueError, match=r"signal must not be so large or small .* range of float32\Z"):
             CSCProblem(single * np.float32(scale), filters, 0.1)
     with pytest.raises(ValueError, match="filters must not be zero, nor so small or large"):
         CSCProblem(single, filters * np.float32(1e-22), 0.1)
@@ -266,8 +331,14 @@ def test_the_dot_test_sees_through_white_noise(side):
     with pytest.raises(ValueError, match=r"forward.adjoint must be the adjoint"):
         CSCProblem(signal, FILTERS, 0.1, forward=wrong)
     for norm in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"forward.norm must be positive and finite"):
+        with pytest.raises(ValueError, match=r"forward.norm must be (positive and finite|a number)"):
             CSCProblem(signal, FILTERS, 0.1, forward=FunctionOperator(lambda x: x, lambda y: y, shape, shape, norm))
+    for norm in (1.0, 2.9):
+        triple = FunctionOperator(lambda x: 3 * x, lambda y: 3 * y, shape, shape, norm)
+        with pytest.raises(ValueError, match=rf"forward.norm must be .* is at least 3; got {norm:g}"):
+            CSCProblem(signal.astype(np.float32), FILTERS, 0.1, forward=triple)
+    triple = FunctionOperator(lambda x: 3 * x, lambda y: 3 * y, shape, shape, 3 * (1 - 1e-6))
+    CSCProblem(signal.astype(np.float32), FILTERS, 0.1, forward=triple)
     flat = FunctionOperator(lambda x: x.reshape(-1), lambda y: y, shape, shape, 1.0)
     with pytest.raises(ValueError, match=r"forward.apply must give \(1, \*"):
         CSCProblem(signal, FILTERS, 0.1, forward=flat)
@@ -282,9 +353,9 @@ def test_codes_that_do_not_fit_a_dictionary():
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             bank.synthesize(codes)
-    with pytest.raises(ValueError, match="codes must have shape"):
+    with pytest.raises(ValueError, match=r"codes must be \(batch"):
         bank.operator((8, 8)).apply(np.ones((1, 4, 8, 7)))
-    with pytest.raises(ValueError, match="image must have shape"):
+    with pytest.raises(ValueError, match=r"image must be \(batch"):
         bank.operator((8, 8)).adjoint(np.ones((1, 1, 8, 7)))
 
 

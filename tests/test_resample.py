@@ -82,6 +82,9 @@ def test_a_bundled_picture_guards_the_protocol():
         ({"scale": float("nan")}, ValueError, "scale must be a number"),
         ({"size": (0, 3)}, ValueError, "size must be at least 1"),
         ({"scale": "two"}, TypeError, "scale must be a real number"),
+        ({"scale": 1e9}, MemoryError, r"resampling to 8e\+09 × 8e\+09 pixels needs 2.\d*e\+11 GiB, but .* are free"),
+        ({"scale": 1e300}, MemoryError, "resampling to .* needs .* GiB"),
+        ({"scale": 1e-30}, MemoryError, "resampling to 1 × 1 pixels needs .* GiB"),
     ],
 )
 def test_bad_options(options, error, message):

@@ -12,7 +12,7 @@ from cscopt.backend import Array, is_complex, namespace
 from cscopt.linop import LinearOperator
 from cscopt.operators.held import Held
 
-_BOUNDARIES = ("circular", "zero", "none")
+BOUNDARIES = ("circular", "zero", "none")
 
 
 class Blur(LinearOperator):
@@ -35,14 +35,14 @@ class Blur(LinearOperator):
 
     Raises
     ------
-    ValueError
-        If the kernel is larger than the image, not finite, or zero everywhere.
+    TypeError, ValueError
+        If the kernel holds no numbers, is larger than the image, not finite, or zero everywhere.
     """
 
     def __init__(self, input_shape: tuple[int, ...], kernel: Any, boundary: str = "circular") -> None:
-        checks.choice(boundary, "boundary", _BOUNDARIES)
-        taps = Held(kernel).values
-        space, support = tuple(input_shape[1:]), taps.shape
+        checks.choice(boundary, "boundary", BOUNDARIES)
+        input_shape, taps = checks.extents(input_shape, "input_shape"), checks.numbers(kernel, "kernel")
+        space, support = input_shape[1:], taps.shape
         if len(support) != len(space):
             raise ValueError(f"kernel must have {len(space)} axes, as the image has; got shape {support}")
         if any(k > n for k, n in zip(support, space, strict=True)):
@@ -64,7 +64,7 @@ class Blur(LinearOperator):
             self._first = (0,) * len(space)
         self._half, self._whole = Held(np.fft.rfftn(padded)), Held(np.fft.fftn(padded))
         norm = float(np.abs(self._whole.values).max())
-        super().__init__(tuple(input_shape), (input_shape[0], *out), norm)
+        super().__init__(input_shape, (input_shape[0], *out), norm)
 
     def apply(self, x: Array) -> Array:
         r"""h * x of images (batch, channel, \*space)."""

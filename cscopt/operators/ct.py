@@ -79,7 +79,7 @@ class CT(LinearOperator):
         if not isinstance(shape, tuple | list) or len(shape) != 2:
             raise ValueError(f"shape must be (H, W); got {shape!r}")
         height, width = (checks.count(n, "shape", 1) for n in shape)
-        self.angles = np.array(angles, dtype=np.float64)
+        self.angles = checks.numbers(angles, "angles", complex_allowed=False).astype(np.float64)
         if self.angles.ndim != 1 or self.angles.size == 0 or not np.isfinite(self.angles).all():
             raise ValueError(f"angles must be finite and (angle,), in radians; got shape {self.angles.shape}")
         self.pixel_size = checks.positive_number(pixel_size, "pixel_size")

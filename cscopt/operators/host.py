@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cscopt import checks
-from cscopt.backend import Array, is_array, is_torch, to_numpy
+from cscopt.backend import Array, is_torch, to_numpy
 from cscopt.linop import Shape
 
 
@@ -17,8 +17,7 @@ def on_host(array: Array, name: str, shape: Shape | None = None) -> Any:
     TypeError, ValueError
         If it is no such array, or torch would take a gradient through what is made of it.
     """
-    if not is_array(array):
-        raise TypeError(f"{name} must be an array; got {type(array).__name__}")
+    checks.an_array(array, name)
     if is_torch(array) and array.ndim and (array[:0] * 1).requires_grad:  # a product knows of no_grad
         raise TypeError(f"{name} must not need a gradient, unless the operator is in learned.Differentiable")
     checks.floating(array, name, complex_allowed=False)

@@ -138,7 +138,7 @@ class MRI(LinearOperator):
 
 
 def _sampled(mask: Any) -> Any:
-    values = np.asarray(Held(mask).values)
+    values = checks.numbers(mask, "mask")
     if values.ndim == 0 or values.size == 0:
         raise ValueError(f"mask must be an array of the image's shape; got shape {values.shape}")
     if not np.isin(values, (0, 1)).all():
@@ -149,7 +149,7 @@ def _sampled(mask: Any) -> Any:
 
 
 def _coils(sensitivities: Any, space: tuple[int, ...]) -> Any:
-    values = Held(sensitivities).values
+    values = checks.numbers(sensitivities, "sensitivities")
     if values.ndim != len(space) + 1 or values.shape[1:] != space:
         raise ValueError(f"sensitivities must be (coil, {', '.join(map(str, space))}); got {values.shape}")
     if not np.isfinite(values).all() or not np.any(values):

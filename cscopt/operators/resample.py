@@ -46,27 +46,28 @@ class Bicubic(LinearOperator):
         size: tuple[int, int] | None = None,
         antialias: bool = True,
     ) -> None:
-        if len(input_shape) != 3 or min(input_shape) < 1:
-            raise ValueError(f"input_shape must be (channel, H, W); got {tuple(input_shape)}")
+        input_shape = checks.extents(input_shape, "input_shape")
+        if len(input_shape) != 3:
+            raise ValueError(f"input_shape must be (channel, H, W); got {input_shape}")
         if (scale is None) == (size is None):
             raise ValueError("give either scale or size")
         checks.flag(antialias, "antialias")
-        space = tuple(input_shape[1:])
+        space = input_shape[1:]
         if scale is not None:
-            if not 0 < checks.real_number(scale, "scale") < math.inf:
-                raise ValueError(f"scale must be positive and finite; got {scale}")
-            factors = (float(scale), float(scale))
-            extents = tuple(math.ceil(scale * n - 1e-9) for n in space)
+            factors = (checks.positive_number(scale, "scale"),) * 2
+            wanted = tuple(max(1.0, scale * n) for n in space)
         else:
             if not isinstance(size, tuple | list) or len(size) != 2:
                 raise ValueError(f"size must be (height, width); got {size!r}")
-            extents = tuple(checks.count(n, "size", 1) for n in size)
-            factors = (extents[0] / space[0], extents[1] / space[1])
+            wanted = tuple(float(checks.count(n, "size", 1)) for n in size)
+            factors = (wanted[0] / space[0], wanted[1] / space[1])
+        _check_memory(input_shape[0], wanted, factors if antialias else (1.0, 1.0))
+        extents = tuple(math.ceil(n - 1e-9) for n in wanted)
         self._matrices = [
             _matrix(n, out, factor, antialias) for n, out, factor in zip(space, extents, factors, strict=True)
         ]
         self._cast: dict[Any, tuple[Any, Any]] = {}
-        super().__init__(tuple(input_shape), (input_shape[0], *extents))
+        super().__init__(input_shape, (input_shape[0], *extents))
 
     @cached_property
     def _exact_norm(self) -> float:
@@ -122,13 +123,14 @@ class Decimate(LinearOperator):
     """
 
     def __init__(self, input_shape: tuple[int, ...], factor: int, offset: int = 0) -> None:
+        input_shape = checks.extents(input_shape, "input_shape")
         checks.count(factor, "factor", 1)
         if checks.count(offset, "offset") >= min(factor, *input_shape[1:]):
             raise ValueError(f"offset must be below the factor and the image's extents; got {offset}")
         self._taken = (..., *(slice(offset, None, factor) for _ in input_shape[1:]))
         self._factor, self._offset = factor, offset
         kept = tuple(len(range(offset, n, factor)) for n in input_shape[1:])
-        super().__init__(tuple(input_shape), (input_shape[0], *kept), 1.0)
+        super().__init__(input_shape, (input_shape[0], *kept), 1.0)
 
     def apply(self, x: Array) -> Array:
         """Every k-th pixel of images (batch, *input_shape)."""
@@ -150,6 +152,14 @@ class Decimate(LinearOperator):
             after = xp.zeros((*lead, max(0, n - self._offset - many * self._factor), *rest), **zeros)
             y = xp.concat([before, line, after], axis=axis)[(*(slice(None),) * axis, slice(0, n), ...)]
         return y
+
+
+def _check_memory(channels: int, extents: tuple[float, ...], factors: tuple[float, ...]) -> None:
+    """Refuse an enlarged image (of float32) that does not fit into memory, or matrices that do not."""
+    image = 4.0 * channels * extents[0] * extents[1]
+    taps = sum(n * (4 / min(f, 1.0) + 2) for n, f in zip(extents, factors, strict=True))
+    what = f"resampling to {extents[0]:.6g} × {extents[1]:.6g} pixels"
+    checks.memory(image + 64 * taps, np.empty(0), what, "use a scale or size nearer to the image's")
 
 
 def _times(left: Any, right: Any, x: Array) -> Array:

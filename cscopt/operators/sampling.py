@@ -32,7 +32,7 @@ def cartesian_mask(
     -------
     mask : ndarray of bool, `shape`
     """
-    shape = _extents(shape)
+    shape = checks.extents(shape, "shape")
     if not -len(shape) <= checks.count(axis, "axis", -len(shape)) < len(shape):
         raise ValueError(f"axis must be one of the {len(shape)} of the image; got {axis}")
     n = shape[axis]
@@ -71,9 +71,11 @@ def random_mask(
     """
     if not 0 <= checks.real_number(power, "power") < math.inf:
         raise ValueError(f"power must be finite and not negative; got {power}")
-    radius = _radius(_extents(shape))
+    if checks.real_number(centre, "centre") < 0:
+        raise ValueError(f"centre must not be negative; got {centre}")
+    radius = _radius(checks.extents(shape, "shape"))
     wanted = _budget(radius.size, acceleration)
-    whole = radius <= checks.real_number(centre, "centre")
+    whole = radius <= centre
     if whole.sum() > wanted:
         raise ValueError(f"centre must leave the acceleration its samples; {whole.sum()} of {wanted} are in the centre")
     density = np.maximum(1 - radius, 1e-9) ** power
@@ -91,7 +93,7 @@ def radial_mask(shape: tuple[int, int], spokes: int) -> Any:
     Source: Winkelmann, Schaeffter, Koehler, Eggers and Doessel 2007.
     """
     checks.count(spokes, "spokes", 1)
-    if len(_extents(shape)) != 2:
+    if len(checks.extents(shape, "shape")) != 2:
         raise ValueError(f"shape must be (H, W); got {tuple(shape)}")
     mask = np.zeros(shape, dtype=bool)
     reach = np.linspace(-1, 1, 4 * max(shape) + 1) * max(shape) / 2
@@ -105,7 +107,7 @@ def radial_mask(shape: tuple[int, int], spokes: int) -> Any:
 
 def low_resolution_mask(shape: tuple[int, ...], acceleration: float) -> Any:
     """The box of lowest frequencies, 1/acceleration of all: a picture of lower resolution."""
-    shape = _extents(shape)
+    shape = checks.extents(shape, "shape")
     share = (1 / _factor(acceleration)) ** (1 / len(shape))
     mask = np.zeros(shape, dtype=bool)
     kept = [max(1, round(n * share)) for n in shape]
@@ -128,12 +130,6 @@ def complex_noise(data: Any, sigma: float, mask: Any = None, rng: Any = None) ->
     generator = np.random.default_rng(rng)
     noise = generator.standard_normal(data.shape) + 1j * generator.standard_normal(data.shape)
     return data + (sigma * noise * kept).astype(data.dtype)
-
-
-def _extents(shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, tuple | list) or not shape:
-        raise ValueError(f"shape must be a tuple of extents; got {shape!r}")
-    return tuple(checks.count(n, "shape", 1) for n in shape)
 
 
 def _factor(acceleration: float) -> float:

@@ -82,9 +82,16 @@ def transmission_noise(sinogram: Array, photons: float = 4096, rng: Any = None, 
 def transmission_weights(data: Array) -> Array:
     """W = √(N / N₀) = e^{−y/2} of data y = −ln(N / N₀), whose variance is about 1/N, as ``CSCProblem(mask=)``.
 
+    Data so negative that a weight is infinite are refused.
+
     Source: Sauer and Bouman 1993 (quadratic approximation of the Poisson likelihood).
     """
-    return asarray_like(np.exp(-on_host(data, "data") / 2), data, data.dtype)
+    lines = on_host(data, "data")
+    with np.errstate(over="ignore"):
+        weights = np.exp(-lines / 2)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"data must not be so negative that weights are infinite; its least entry is {lines.min():g}")
+    return asarray_like(weights, data, data.dtype)
 
 
 def _angle_weights(angles: Any) -> Any:

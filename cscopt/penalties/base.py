@@ -150,7 +150,14 @@ class Penalty:
         if isinstance(self.lam, list | tuple):
             raise TypeError("lam must be a number or an array; got a " + type(self.lam).__name__)
         if not (zero and checks.real_number(self.lam, "lam") == 0):
-            checks.positive_number(self.lam, "lam")
+            positive_number(self.lam, "lam")
+
+
+def positive_number(value: Any, name: str) -> float:
+    """A finite number above zero, and not its text."""
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{name} must be a real number; got {value!r:.60}")
+    return checks.positive_number(value, name)
 
 
 def over_items(x: Array) -> tuple[int, ...]:

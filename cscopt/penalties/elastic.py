@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cscopt import checks
 from cscopt.backend import Array, namespace, per_item, real_dtype
 from cscopt.kernels.entrywise import shrinkage, weighted_l1
-from cscopt.penalties.base import Penalty, best_scale, scaled_dual, squared, total
+from cscopt.penalties.base import Penalty, best_scale, positive_number, scaled_dual, squared, total
 
 _SCALES = (1.0, 0.999, 0.99, 0.9, 0.5)
 
@@ -33,7 +32,7 @@ class ElasticNet(Penalty):
 
     def __post_init__(self) -> None:
         self._check_lam()
-        object.__setattr__(self, "mu", checks.positive_number(self.mu, "mu"))
+        object.__setattr__(self, "mu", positive_number(self.mu, "mu"))
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from cscopt import checks, fft
+from cscopt import fft
 from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
 from cscopt.kernels.entrywise import shrinkage, weighted_l1
 from cscopt.kernels.reference import soft_threshold
 from cscopt.lowpass import laplacian
-from cscopt.penalties.base import Penalty, over_items, squared, total
+from cscopt.penalties.base import Penalty, over_items, positive_number, squared, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class GradientL1(Penalty):
 
     def __post_init__(self) -> None:
         self._check_lam(zero=True)
-        object.__setattr__(self, "mu", checks.positive_number(self.mu, "mu"))
+        object.__setattr__(self, "mu", positive_number(self.mu, "mu"))
         if self.weights is None:
             return
         if not is_array(self.weights) or self.weights.ndim != 1:

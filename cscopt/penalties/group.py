@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, namespace, real_dtype, to_numpy
 from cscopt.kernels.entrywise import is_compiled, per_batch
 from cscopt.kernels.reference import soft_threshold
-from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, squared, total
+from cscopt.penalties.base import Penalty, best_scale, over_items, positive_number, scaled_dual, squared, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,7 @@ class GroupL1(Penalty):
 
     def __post_init__(self) -> None:
         self._check_lam(zero=True)
-        object.__setattr__(self, "mu", checks.positive_number(self.mu, "mu"))
+        object.__setattr__(self, "mu", positive_number(self.mu, "mu"))
         if self.groups is not None:
             labels = to_numpy(self.groups) if is_array(self.groups) else None
             if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":

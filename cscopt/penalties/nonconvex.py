@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cscopt import checks
 from cscopt.backend import Array, is_array, namespace
 from cscopt.kernels.reference import soft_threshold
-from cscopt.penalties.base import Penalty, over_items, total
+from cscopt.penalties.base import Penalty, over_items, positive_number, total
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +61,7 @@ class L1MinusL2(Penalty):
     def __post_init__(self) -> None:
         if is_array(self.lam) and self.lam.ndim > 0:
             raise TypeError("lam must be one number for L1MinusL2")
-        checks.positive_number(self.lam, "lam")
+        positive_number(self.lam, "lam")
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""

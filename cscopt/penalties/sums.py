@@ -33,6 +33,8 @@ class Sum(Penalty):
     parts: tuple[Penalty, ...] = ()
 
     def __post_init__(self) -> None:
+        if not isinstance(self.parts, tuple | list) or not self.parts:
+            raise ValueError(f"parts must be a tuple of penalties, and not empty; got {self.parts!r:.60}")
         for part in self.parts:
             if not isinstance(part, Penalty):
                 raise TypeError(f"a sum is of penalties; got {type(part).__name__}")

@@ -41,6 +41,10 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
     """
     from scipy.sparse.linalg import LinearOperator, cg
 
+    if not isinstance(solution, Solution):
+        raise TypeError(f"solution must be a Solution; got {type(solution).__name__}")
+    checks.positive_number(tol, "tol")
+    checks.count(max_iter, "max_iter")
     problem = solution.problem
     if problem.forward is not None or not is_numpy(problem.signal):
         raise ValueError("debias serves problems on NumPy arrays without forward=")
@@ -50,7 +54,6 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
         raise ValueError(
             f"debias serves the L1 penalty alone; that of the solution is {type(problem.penalty).__name__}"
         )
-    checks.positive_number(tol, "tol")
     found = []
     for k, active in enumerate(active_sets(problem, solution.sparse_codes)):
         item, keys = item_of(problem, k), active.keys

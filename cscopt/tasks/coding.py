@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cscopt import checks
 from cscopt.backend import Array, is_array, namespace
 from cscopt.dictionary import ConvDictionary
 from cscopt.penalties import L1
@@ -58,17 +59,21 @@ def code(
         standard(image, channel_axis, spatial),
         dictionary,
         L1(lam, nonnegative),
-        mask=None if mask is None else standard(mask, channel_axis, spatial),
+        mask=None if mask is None else _standard_mask(mask, channel_axis, spatial),
         boundary=boundary,
     )
     return solve(problem, method, **options)
 
 
+def _standard_mask(mask: Any, channel_axis: int | None, spatial: int) -> Array:
+    checks.an_array(mask, "mask")
+    return standard(mask, channel_axis, spatial)
+
+
 def spatial_axes(image: Any, channel_axis: int | None) -> int:
     """Number of spatial axes of a bare image, after checking that it is one."""
-    if not is_array(image):
-        raise TypeError(f"image must be an array; got {type(image).__name__}")
-    if channel_axis is not None and not -image.ndim <= channel_axis < image.ndim:
+    checks.an_array(image, "image")
+    if channel_axis is not None and checks.count(channel_axis, "channel_axis", -image.ndim) >= image.ndim:
         raise ValueError(f"channel_axis must be an axis of the image; got {channel_axis} for {image.ndim} axes")
     if image.ndim == (channel_axis is not None) or 0 in image.shape:
         raise ValueError(f"image must have pixels along some spatial axis; got shape {tuple(image.shape)}")
@@ -99,7 +104,8 @@ def dictionary_for(filters: Any, spatial: int) -> ConvDictionary:
 
 
 def standard(image: Array, channel_axis: int | None, spatial: int) -> Array:
-    """(1, channel, *space); one channel for an array that has none."""
+    """(1, channel, *space) in native byte order; one channel for an array that has none."""
+    image = checks.native(image)
     if channel_axis is None or image.ndim == spatial:
         return image[None, None, ...]
     return namespace(image).moveaxis(image, channel_axis, 0)[None, ...]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, namespace, to_numpy
+from cscopt.backend import Array, asarray_like, namespace, to_numpy
 from cscopt.operators import Bicubic, Blur
-from cscopt.tasks.coding import spatial_axes, standard
-from cscopt.tasks.restore import Restoration, Settings, check_truth, judged, noise_level, restore
+from cscopt.operators.blur import BOUNDARIES
+from cscopt.tasks.coding import dictionary_for, spatial_axes, standard
+from cscopt.tasks.restore import Restoration, Settings, checked_truth, judged, noise_level, restore
 
 _SHARE = {"inpaint": 0.02, "super_resolve": 0.001}
 """λ / λ_max where neither λ nor the noise is given, near the best on pictures of `Rain12` and `Set5`."""
@@ -60,7 +62,7 @@ def denoise(
         One sentence naming the argument that does not fit.
     """
     data, _ = _image(image, channel_axis)
-    check_truth(truth, tuple(image.shape))
+    truth = checked_truth(truth, tuple(image.shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "denoise"), None, method, options)
     found = restore(data, data, settings)
     return _answer(found, data, channel_axis, truth)
@@ -96,11 +98,11 @@ def inpaint(
         As for `denoise`; without λ and noise, λ is 0.02 of λ_max.
     """
     data, spatial = _image(image, channel_axis)
-    known = _mask(mask, image, channel_axis, spatial)
-    check_truth(truth, tuple(image.shape))
+    known = _mask(mask, data, channel_axis, spatial)
+    truth = checked_truth(truth, tuple(image.shape))
+    settings = Settings(dictionary, beta, lam, noise, method, options)
     first = asarray_like(_interpolated(to_numpy(data), to_numpy(known)), data, data.dtype)
     weights = namespace(data).astype(known, data.dtype)
-    settings = Settings(dictionary, beta, lam, noise, method, options)
     found, solution, level = restore(
         data * weights + first * (1 - weights), first, settings, _SHARE["inpaint"], None, weights
     )
@@ -140,7 +142,8 @@ def deblur(
         As for `denoise`.
     """
     data, spatial = _image(image, channel_axis)
-    kernel = to_numpy(kernel) if is_array(kernel) else np.asarray(kernel)
+    checks.choice(boundary, "boundary", BOUNDARIES)
+    kernel = checks.numbers(kernel, "kernel")
     if kernel.ndim != spatial:
         raise ValueError(f"kernel must have {spatial} axes, as the image has; got shape {kernel.shape}")
     if any(k > n for k, n in zip(kernel.shape, data.shape[2:], strict=True)):
@@ -152,7 +155,7 @@ def deblur(
     if boundary == "none":
         border = [(0, 0), (0, 0), *(((g + 1) // 2, g // 2) for g in grown)]
         first = asarray_like(np.pad(to_numpy(data), border, mode="edge"), data, data.dtype)
-    check_truth(truth, tuple(_back(first, channel_axis).shape))
+    truth = checked_truth(truth, tuple(_back(first, channel_axis).shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "deblur"), None, method, options)
     return _answer(restore(data, first, settings, forward=operator), first, channel_axis, truth)
 
@@ -183,20 +186,24 @@ def super_resolve(
     data, spatial = _image(image, channel_axis)
     if spatial != 2:
         raise ValueError(f"image must have two spatial axes; it has {spatial}")
-    scale = checks.count(scale, "scale", 1)
+    scale, bank = checks.count(scale, "scale", 1), dictionary_for(dictionary, spatial)
     shape = (data.shape[1], *(scale * n for n in data.shape[2:]))
+    settings = Settings(bank, beta, lam, noise, method, {"max_iter": 100, **options})
+    codes = math.prod(shape) * bank.n_filters * namespace(data).finfo(data.dtype).bits // (8 * bank.channels)
+    what = f"coding an image of {shape[1]} × {shape[2]} with {bank.n_filters} filters"
+    checks.memory(codes, data, what, "take a smaller scale or part of the image")
     first = Bicubic(tuple(data.shape[1:]), scale).apply(data)
-    check_truth(truth, tuple(_back(first, channel_axis).shape))
-    settings = Settings(dictionary, beta, lam, noise, method, {"max_iter": 100, **options})
+    truth = checked_truth(truth, tuple(_back(first, channel_axis).shape))
     found = restore(data, first, settings, _SHARE["super_resolve"], Bicubic(shape, 1 / scale))
     return _answer(found, first, channel_axis, truth)
 
 
 def _level(data: Array, noise: float | None, lam: float | None, task: str) -> float:
     """λ as given, or from the noise."""
+    sigma = None if noise is None else checks.positive_number(noise, "noise")
     if lam is not None:
         return lam
-    sigma = noise_level(data) if noise is None else checks.positive_number(noise, "noise")
+    sigma = noise_level(data) if sigma is None else sigma
     if sigma == 0:
         raise ValueError("noise must be given: none is found in the image")
     return _OF_NOISE[task] * sigma
@@ -211,20 +218,20 @@ def _image(image: Array, channel_axis: int | None) -> tuple[Array, int]:
     return standard(image, channel_axis, spatial), spatial
 
 
-def _mask(mask: Array, image: Array, channel_axis: int | None, spatial: int) -> Array:
-    """A boolean mask (1, channel, *space) on the image's device."""
-    if not is_array(mask):
-        raise TypeError(f"mask must be an array; got {type(mask).__name__}")
+def _mask(mask: Array, data: Array, channel_axis: int | None, spatial: int) -> Array:
+    """A boolean mask of the shape and device of data (1, channel, *space)."""
+    checks.an_array(mask, "mask")
     values = to_numpy(mask)
     if not np.isin(values, (0, 1)).all() or not values.any():
         raise ValueError("mask must hold 0 and 1 alone, and a 1 somewhere")
-    whole = standard(asarray_like(values, image, namespace(image).bool), channel_axis, spatial)
-    data = standard(image, channel_axis, spatial)
+    xp = namespace(data)
+    whole = standard(asarray_like(values, data, xp.bool), channel_axis, spatial)
     if whole.shape[2:] != data.shape[2:] or whole.shape[1] not in (1, data.shape[1]):
-        raise ValueError(f"mask must have the image's shape {tuple(image.shape)}; got {tuple(mask.shape)}")
-    if not bool(namespace(image).all(namespace(image).any(whole, axis=tuple(range(2, whole.ndim))))):
+        wanted = tuple(_back(data, channel_axis).shape)
+        raise ValueError(f"mask must have the image's shape {wanted}; got {tuple(mask.shape)}")
+    if not bool(xp.all(xp.any(whole, axis=tuple(range(2, whole.ndim))))):
         raise ValueError("mask must know a pixel of every channel")
-    return namespace(image).broadcast_to(whole, data.shape)
+    return xp.broadcast_to(whole, data.shape)
 
 
 def _interpolated(data: Any, known: Any) -> Any:

@@ -6,9 +6,10 @@ from typing import Any
 
 from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, to_numpy
+from cscopt.inputs import checked_mask
 from cscopt.linop import LinearOperator
 from cscopt.operators import CT, MRI, fbp
-from cscopt.tasks.restore import Restoration, Settings, check_truth, judged, restore
+from cscopt.tasks.restore import Restoration, Settings, checked_truth, judged, restore
 
 _SHARE = 0.03
 
@@ -54,7 +55,9 @@ def reconstruct_mri(
     """
     if not (is_array(data) and is_complex(data)):
         raise TypeError("data must be a complex array")
+    data = checks.native(data)
     checks.finite(data, "data")
+    settings = Settings(dictionary, beta, lam, noise, method, options)
     scanner = MRI(mask, sensitivities)
     shape = scanner.output_shape if sensitivities is not None else scanner.output_shape[1:]
     if tuple(data.shape) != shape:
@@ -63,7 +66,6 @@ def reconstruct_mri(
     sampled = asarray_like(to_numpy(mask) != 0, data, namespace(data).bool)
     batch = namespace(data).where(sampled, batch, namespace(data).zeros_like(batch))
     count = 2 * int(sampled.sum()) * scanner.output_shape[0]  # σ is that of the real and of the imaginary part
-    settings = Settings(dictionary, beta, lam, noise, method, options)
     return _reconstructed(batch, scanner.adjoint(batch), scanner, settings, truth, count=count)
 
 
@@ -93,26 +95,22 @@ def reconstruct_ct(
         First estimate for the smooth part; by default filtered back-projection with Hann's window, for a parallel
         `CT`.
     weights : array, (angles, detectors), optional
-        W, such as the square root of the counts, over its largest.
+        W, such as the square root of the counts, over its largest; it broadcasts.
     noise, lam, truth, dictionary, beta, method, **options
         As for `reconstruct_mri`.
     """
     if not isinstance(operator, LinearOperator) or len(operator.output_shape) != 3 or len(operator.input_shape) != 3:
         wanted = "a LinearOperator from images (1, H, W) to data (1, angles, detectors)"
         raise TypeError(f"operator must be {wanted}; got {type(operator).__name__}")
-    sinogram = _checked(sinogram, operator.output_shape[1:], "sinogram")
+    settings = Settings(dictionary, beta, lam, noise, method, options)
+    data = _checked(sinogram, operator.output_shape[1:], "sinogram")[None, None, ...]
+    mask = None if weights is None else checked_mask(weights, data, "weights")
     if first is None:
         if not isinstance(operator, CT):
             raise ValueError("first must be given where the operator is not a CT")
-        first = fbp(sinogram[None, None, ...], operator, "hann")[0, 0, ...]
+        first = fbp(data, operator, "hann")[0, 0, ...]
     first = _checked(first, operator.input_shape[1:], "first")
-    if weights is not None:
-        weights = _checked(weights, operator.output_shape[1:], "weights")
-        if bool(namespace(weights).any(weights < 0)) or not bool(namespace(weights).any(weights > 0)):
-            raise ValueError("weights must not be negative, nor zero everywhere")
-    mask = None if weights is None else weights[None, None, ...]
-    settings = Settings(dictionary, beta, lam, noise, method, options)
-    return _reconstructed(sinogram[None, None, ...], first[None, None, ...], operator, settings, truth, mask)
+    return _reconstructed(data, first[None, None, ...], operator, settings, truth, mask)
 
 
 def _reconstructed(
@@ -124,15 +122,16 @@ def _reconstructed(
     mask: Any = None,
     count: int | None = None,
 ) -> Restoration:
-    check_truth(truth, tuple(first.shape[2:]))
+    truth = checked_truth(truth, tuple(first.shape[2:]), is_complex(first))
     image, solution, lam = restore(data, first, settings, _SHARE, operator, mask, count)
     image, first = image[0, 0, ...], first[0, 0, ...]
     return Restoration(image, solution, lam, judged(image, first, truth, None))
 
 
 def _checked(array: Any, shape: tuple[int, ...], name: str) -> Array:
-    if not is_array(array):
-        raise TypeError(f"{name} must be an array; got {type(array).__name__}")
+    checks.an_array(array, name)
+    array = checks.native(array)
+    checks.floating(array, name)
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} must have shape {shape}, as the operator says; got {tuple(array.shape)}")
     checks.finite(array, name)

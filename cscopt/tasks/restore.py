@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks, lowpass, metrics
-from cscopt.backend import Array, is_array, is_complex, namespace, to_numpy
+from cscopt.backend import Array, is_complex, namespace, to_numpy
 from cscopt.linop import LinearOperator, inner
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
@@ -55,6 +55,12 @@ class Settings:
     method: Any = "auto"
     options: dict[str, Any] | None = None
 
+    def __post_init__(self) -> None:
+        checks.real_number(self.beta, "beta")
+        for name in ("lam", "noise"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checks.positive_number(getattr(self, name), name))
+
 
 def restore(
     data: Array,
@@ -84,11 +90,9 @@ def restore(
         n, the numbers that are measured; by default all of the data, or the sum of W².
     """
     xp = namespace(first)
-    beta = checks.real_number(settings.beta, "beta")
-    level = None if settings.lam is None else checks.positive_number(settings.lam, "lam")
-    low = xp.zeros_like(first)
-    if beta != 0:
-        low, _ = lowpass.split(first, beta, min(16, *first.shape[2:]))
+    level, low = settings.lam, xp.zeros_like(first)
+    if settings.beta != 0:
+        low, _ = lowpass.split(first, settings.beta, min(16, *first.shape[2:]))
         if forward is not None:
             low = _levelled(low, data, forward, mask)
     rest = data - (low if forward is None else forward.apply(low))
@@ -98,8 +102,7 @@ def restore(
     if level is not None:
         solution = solve(problem, settings.method, **options)
     elif settings.noise is not None:
-        sigma = checks.positive_number(settings.noise, "noise")
-        epsilon = sigma * math.sqrt(_count(rest, mask) if count is None else count)
+        epsilon = settings.noise * math.sqrt(_count(rest, mask) if count is None else count)
         found = minimise_l1(problem, epsilon, method=settings.method, **options)
         solution = found.solution
     else:
@@ -132,14 +135,17 @@ def _count(data: Array, mask: Array | None) -> float:
     return 2 * whole if is_complex(data) else whole
 
 
-def check_truth(truth: Any, shape: tuple[int, ...]) -> None:
-    """Refuse a truth that is not of the restored image's shape, before any work."""
+def checked_truth(truth: Any, shape: tuple[int, ...], complex_allowed: bool = False) -> Any:
+    """A truth of the restored image's shape, in floats: integers would be of other units than the image."""
     if truth is None:
-        return
-    if not is_array(truth):
-        raise TypeError(f"truth must be an array; got {type(truth).__name__}")
+        return None
+    checks.an_array(truth, "truth")
+    truth = checks.native(truth)
+    checks.floating(truth, "truth", complex_allowed)
     if tuple(truth.shape) != shape:
         raise ValueError(f"truth must have the image's shape {shape}; got {tuple(truth.shape)}")
+    checks.finite(truth, "truth")
+    return truth
 
 
 def judged(image: Array, first: Array, truth: Array | None, channel_axis: int | None) -> dict[str, float]:
