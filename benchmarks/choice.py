@@ -2,12 +2,16 @@
 
 python benchmarks/choice.py [--json FILE] [--side N]
 python benchmarks/choice.py --split
+python benchmarks/choice.py --forward
 
 Picture: scikit-image's camera, low-pass removed; dictionaries: SPORCO's, normalised; float32. A solver is given up
 after three times the working set's time and 20 s. The last column is auto's choice against the best single solver.
 
 `--split`: the gap after six seconds at most, or when it is below 1e-2, where weights or a boundary keep D x from the
 frequency domain: 96² of `astronaut` in colour, its high-pass part and whole, `natural-8x8x32`.
+
+`--forward`: objective and gap after ten seconds, through operators that are not diagonal there: the high-pass part of
+256² of `camera`, made small, blurred beyond its border, blurred with half of the pixels missing, seen by four coils.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import numpy as np
 from common import camera_problem, describe, keep
 
 from cscopt import ConvDictionary, CSCProblem, ElasticNet, GroupL1, datasets, lowpass, solve
+from cscopt.linop import LinearOperator
+from cscopt.operators import MRI, Bicubic, Blur, Mask, random_mask
 from cscopt.solvers.auto import choose
 
 DICTIONARIES = ("G:8x8x32", "G:8x8x96", "G:12x12x72")
@@ -49,15 +55,45 @@ def split() -> None:
         print(f"   {choose(problem)[0].name}")
 
 
+def operators() -> dict[str, tuple[LinearOperator, float]]:
+    """Operators on images (1, 252, 252) that keep D x from the frequency domain, and a λ."""
+    shape, box = (1, 252, 252), np.full((9, 9), 1 / 81, np.float32)
+    y, x = np.mgrid[-1:1:252j, -1:1:252j]
+    corners = itertools.product((-1, 1), (-1, 1))
+    coils = np.stack([np.exp(-((y - a) ** 2) - (x - b) ** 2) for a, b in corners]).astype(np.complex64)
+    half = Mask(shape, np.random.default_rng(0).random(shape) < 0.5)
+    return {
+        "bicubic, 3 times smaller": (Bicubic(shape, 1 / 3), 0.002),
+        "blur, boundary none": (Blur(shape, box, "none"), 0.002),
+        "half of the blurred pixels": (half @ Blur(shape, box), 0.002),
+        "MRI, four coils": (MRI(random_mask(shape[1:], acceleration=4, rng=0), coils), 0.01),
+    }
+
+
+def forward() -> None:
+    """FISTA and the primal-dual method through operators that are no convolutions."""
+    picture = lowpass.split(datasets.picture("camera")[None, None])[1][..., 130:382, 130:382]
+    for name, (operator, lam) in operators().items():
+        image = np.ascontiguousarray(picture, np.complex64 if isinstance(operator, MRI) else np.float32)
+        problem = CSCProblem(operator.apply(image), ConvDictionary.load("natural-8x8x32"), lam, forward=operator)
+        print(f"{name:>28}", end="")
+        for method in ("fista", "primal-dual"):
+            solve(problem, method, max_iter=1)
+            found = solve(problem, method, tol=1e-3, max_iter=5000, callback=lambda it: it.seconds > 10)
+            print(f"{method:>13} {found.objective:.5g}, gap {found.gap:.1e}", end="", flush=True)
+        print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", help="file for the results")
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--split", action="store_true", help="weights and boundaries instead")
+    parser.add_argument("--forward", action="store_true", help="forward operators instead")
     arguments = parser.parse_args()
     print(describe())
-    if arguments.split:
-        split()
+    if arguments.split or arguments.forward:
+        split() if arguments.split else forward()
         return
     print(f"{'dictionary':>12}{'λ/λ_max':>10}" + "".join(f"{name:>13}" for name in SOLVERS) + "   auto")
     results = []
