@@ -13,6 +13,7 @@ from cscopt.backend import Array, is_array, namespace, to_numpy
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.constraint import Constraint
 from cscopt.dictlearn.engine import Engine, Sample
+from cscopt.inputs import checked_mask
 
 
 def samples_of(
@@ -42,18 +43,10 @@ def samples_of(
                 f"image {k} {checked.dtype} and {checked.shape[0]}"
             )
         mask = None if masks is None else masks[k]
-        found.append(Sample(k, checked, None if mask is None else _checked_mask(mask, checked, f"masks[{k}]")))
+        if mask is not None:
+            mask = checked_mask(mask, checked[None, ...], f"masks[{k}]")[0, ...]
+        found.append(Sample(k, checked, mask))
     return found
-
-
-def _checked_mask(mask: Any, image: Array, name: str) -> Array:
-    weights = checks.alongside(mask, image, name)
-    xp = namespace(weights)
-    if bool(xp.any(weights < 0)):
-        raise ValueError(f"{name} must not be negative; its least entry is {float(xp.min(weights)):g}")
-    if not bool(xp.any(weights > 0)):
-        raise ValueError(f"{name} must not be zero everywhere")
-    return weights
 
 
 def _checked(image: Any, name: str, dictionary: ConvDictionary) -> Array:

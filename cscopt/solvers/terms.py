@@ -69,6 +69,8 @@ def first_point(problem: CSCProblem, rows: Array, rho: Array, warm: bool) -> Poi
                 back = part.adjoint(q)
                 v, taken = v + q / per_item(rho, q.ndim), back if taken is None else taken + back
         tail = Tail(v, tail)
+    if fit.spectral and not warm:
+        return Point(rows, tail, None)
     spectrum = problem.synthesis.synthesize(rows)
     through = folded(problem, spectrum)
     v = rows + multiplier(problem, rows, through, rho, taken) if warm else rows
