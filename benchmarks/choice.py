@@ -1,11 +1,15 @@
 """Whether `method="auto"` chooses well: seconds of each solver to a certified gap of 1e-3, over a range of λ.
 
 python benchmarks/choice.py [--json FILE] [--side N]
+python benchmarks/choice.py --bare
 python benchmarks/choice.py --split
 python benchmarks/choice.py --forward
 
 Picture: scikit-image's camera, low-pass removed; dictionaries: SPORCO's, normalised; float32. A solver is given up
 after three times the working set's time and 20 s. The last column is auto's choice against the best single solver.
+
+`--bare`: the same where the low-pass part is left in: `camera` without its mean, `natural-8x8x32`, whose smooth atoms
+overlap much.
 
 `--split`: the gap after six seconds at most, or when it is below 1e-2, where weights or a boundary keep D x from the
 frequency domain: 96² of `astronaut` in colour, its high-pass part and whole, `natural-8x8x32`.
@@ -18,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from typing import Any
 
 import numpy as np
 from common import camera_problem, describe, keep
@@ -36,6 +41,18 @@ def seconds_of(problem: CSCProblem, method: str, limit: float) -> float:
     """Seconds to a gap of 1e-3, or infinity beyond the limit."""
     found = solve(problem, method, tol=1e-3, max_iter=10_000, callback=lambda it: it.seconds > limit)
     return found.seconds if found.status == "converged" else float("inf")
+
+
+def bare(side: int) -> None:
+    """A picture of which only the mean was taken out."""
+    picture = datasets.picture("camera")[:side, :side].astype(np.float32)
+    for lam in (0.2, 0.1, 0.05):
+        problem = CSCProblem(picture[None, None] - picture.mean(), ConvDictionary.load("natural-8x8x32"), lam)
+        print(f"{lam:6.3g}", end="")
+        for method in ("working-set", "admm", "auto"):
+            solve(problem, method, max_iter=1)
+            print(f"{method:>13}{seconds_of(problem, method, 25):8.2f} s", end="", flush=True)
+        print()
 
 
 def split() -> None:
@@ -84,23 +101,14 @@ def forward() -> None:
         print()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", help="file for the results")
-    parser.add_argument("--side", type=int, default=256)
-    parser.add_argument("--split", action="store_true", help="weights and boundaries instead")
-    parser.add_argument("--forward", action="store_true", help="forward operators instead")
-    arguments = parser.parse_args()
-    print(describe())
-    if arguments.split or arguments.forward:
-        split() if arguments.split else forward()
-        return
+def over_lambda(side: int) -> list[dict[str, Any]]:
+    """Each solver's seconds, for three dictionaries and a range of λ."""
     print(f"{'dictionary':>12}{'λ/λ_max':>10}" + "".join(f"{name:>13}" for name in SOLVERS) + "   auto")
     results = []
     for name in DICTIONARIES:
-        largest = camera_problem(arguments.side, name, 1.0).lambda_max
+        largest = camera_problem(side, name, 1.0).lambda_max
         for share in SHARES:
-            problem = camera_problem(arguments.side, name, share * largest)
+            problem = camera_problem(side, name, share * largest)
             solve(problem, "working-set", max_iter=1)
             seconds: dict[str, float] = {}
             for method in SOLVERS:
@@ -111,7 +119,26 @@ def main() -> None:
             times = "".join(f"{seconds[method]:13.3f}" for method in SOLVERS)
             print(f"{name:>12}{share:10.4g}{times}   {choice} ({ratio:.2f} × the best)", flush=True)
             results.append({"dictionary": name, "share": share, "seconds": seconds, "auto": choice, "ratio": ratio})
-    keep(arguments.json, results)
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", help="file for the results")
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--bare", action="store_true", help="a picture with its low-pass part instead")
+    parser.add_argument("--split", action="store_true", help="weights and boundaries instead")
+    parser.add_argument("--forward", action="store_true", help="forward operators instead")
+    arguments = parser.parse_args()
+    print(describe())
+    if arguments.bare:
+        bare(arguments.side)
+    elif arguments.split:
+        split()
+    elif arguments.forward:
+        forward()
+    else:
+        keep(arguments.json, over_lambda(arguments.side))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -140,7 +142,7 @@ def get_threads() -> int:
     """Threads used by the compiled kernels and the FFT alike.
 
     Taken from `set_threads`, else from the environment variable ``CSCOPT_NUM_THREADS``, else the
-    number of processors this process may use.
+    number of processors this process may use, of which a container's quota (Linux control groups) may leave fewer.
     """
     if _threads is not None:
         return _threads
@@ -149,7 +151,21 @@ def get_threads() -> int:
         if not text.isdigit() or int(text) < 1:
             raise ValueError(f"CSCOPT_NUM_THREADS must be a positive integer; got {text!r}")
         return int(text)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return math.ceil(min(count, _quota()))
+
+
+@functools.cache
+def _quota(root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Processors' worth of time that the container may use, by version 2 or 1 of control groups."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((root / name).read_text() for name in names).split()
+            if float(quota) > 0:  # "max" and -1: no quota
+                return float(quota) / float(period)
+        except (OSError, ValueError):
+            continue
+    return math.inf
 
 
 def set_threads(count: int | None) -> None:

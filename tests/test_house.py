@@ -95,6 +95,32 @@ def test_wisdom_of_processes_adds_up_and_changes_no_plan_of_this_one(tmp_path):
     assert run(SOLVE, CSCOPT_CACHE_DIR=str(folder)) == "converged"
 
 
+@pytest.mark.parametrize(
+    ("files", "processors"),
+    [
+        ({}, math.inf),
+        ({"cpu.max": "max 100000\n"}, math.inf),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, math.inf),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu.max": "what\n", "cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+    ],
+)
+def test_a_containers_quota_of_processors(tmp_path, files, processors):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert backend._quota(tmp_path) == processors
+
+
+def test_threads_are_as_many_as_the_quota_allows(monkeypatch):
+    monkeypatch.delenv("CSCOPT_NUM_THREADS", raising=False)
+    monkeypatch.setattr(backend, "_quota", lambda: 0.5)
+    assert cscopt.get_threads() == 1
+    monkeypatch.setattr(backend, "_quota", lambda: math.inf)
+    assert cscopt.get_threads() == len(os.sched_getaffinity(0))
+
+
 def test_threads_are_one_setting(monkeypatch):
     monkeypatch.setenv("CSCOPT_NUM_THREADS", "3")
     assert cscopt.get_threads() == 3

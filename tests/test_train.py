@@ -67,7 +67,7 @@ def patches(tmp_path_factory):
     for name, image in bundled().items():
         if name != "astronaut":
             iio.imwrite(folder / f"{name}.png", image)
-    return SRPatches([folder], [2], patch=33, batch_size=24)
+    return SRPatches([folder], [2], patch=33, batch_size=8)
 
 
 @pytest.mark.slow

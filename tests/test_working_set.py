@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from cscopt import (
 from cscopt.kernels import Levels, reference
 from cscopt.kernels.descent import _first_band
 from cscopt.kernels.sites import Sites, three
+from cscopt.kernels.team import together, wait
 from cscopt.kernels.tiles import Correlator, _cut, _cuts
 from cscopt.solvers import WorkingSet
 from cscopt.solvers.local_dual import local_scale
@@ -213,6 +215,24 @@ def test_many_at_once(rng):
         set_threads(None)
     for a, b in zip(found, alone, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
+
+
+def test_a_member_that_waits_leaves_the_processor_to_others():
+    """A team beside other work would otherwise lose a time slice at each of its thousands of barriers."""
+    wait(np.zeros(1, np.int64), 1)  # compiles
+
+    def work(member, size, barrier):
+        if member == 1:
+            time.sleep(0.5)
+        began = time.thread_time()
+        wait(barrier, size)
+        return time.thread_time() - began
+
+    set_threads(2)
+    try:
+        assert max(together(work, 2)) < 0.2
+    finally:
+        set_threads(None)
 
 
 def test_it_keeps_no_array_of_the_maps_size():

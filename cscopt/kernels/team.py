@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ from cscopt.backend import get_threads
 from cscopt.kernels.scalars import compiled
 
 _SPINS = 1000
+_NAP = 1
+"""Microseconds. Where threads outnumber processors, one that waits must leave its own to the one it waits for. One
+that yields instead comes back after a time slice, milliseconds late; one that napped is let in at once."""
 _teams: dict[int, ThreadPoolExecutor] = {}
 _lock = threading.Lock()
 
@@ -60,8 +64,9 @@ def wait(barrier: Any, size: Any) -> None:
     spins = 0
     while _arrived(barrier) < target:
         spins += 1
-        if spins > _SPINS:  # somebody else needs the processor
-            _give_way()
+        _pause()
+        if spins > _SPINS:
+            _nap()
 
 
 @intrinsic
@@ -81,11 +86,25 @@ def _arrived(context: Any, barrier: Any) -> Any:
 
 
 @intrinsic
-def _give_way(context: Any) -> Any:
+def _pause(context: Any) -> Any:
+    """Leave what two hardware threads share to the other one."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        if platform.machine() in ("x86_64", "AMD64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause"), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _nap(context: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         if os.name == "posix":
-            kind = ir.FunctionType(ir.IntType(32), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+            number = ir.IntType(32)
+            kind = ir.FunctionType(number, [number])
+            builder.call(cgutils.get_or_insert_function(builder.module, kind, "usleep"), [number(_NAP)])
         return context.get_dummy_value()
 
     return types.void(), codegen
