@@ -432,6 +432,19 @@ def test_control_c_returns_what_was_reached(rng):
     np.testing.assert_array_equal(solution.codes, again.codes)
 
 
+def test_control_c_at_the_last_iteration_is_not_lost(rng):
+    """Programs of many solves end at it: the status says so though the gap is reached."""
+    problem = CSCProblem(rng.standard_normal((1, 1, 16, 16)), rng.standard_normal((4, 1, 3, 3)), 0.3)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        solution = solve(problem, tol=1e-3, callback=lambda it: it.gap <= 1e-3 and os.kill(os.getpid(), signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert solution.gap <= 1e-3
+    assert solution.statuses == ["converged"]
+    assert solution.status == "stopped"
+
+
 def test_keyboard_interrupt_inside_a_callback(rng):
     problem = CSCProblem(rng.standard_normal((1, 1, 10, 10)), rng.standard_normal((3, 1, 3, 3)), 0.3)
 

@@ -60,6 +60,7 @@ class Run:
         self.gaps = np.full(problem.batch, np.inf)
         self.duals = np.full(problem.batch, -np.inf)
         self.statuses = ["running"] * problem.batch
+        self.interrupted = False
         self.iterations = 0
         self.marks = np.full(problem.batch, np.inf)
         self.looks = 0
@@ -121,7 +122,7 @@ class Run:
         return Solution(
             objective=float(self.objectives.sum()),
             gap=float(self.gaps.max()) if self.measure == "gap" else None,
-            status=max(self.statuses, key=STATUSES.index),
+            status="stopped" if self.interrupted else max(self.statuses, key=STATUSES.index),
             iterations=self.iterations,
             seconds=time.perf_counter() - self.began,
             history=self.history,

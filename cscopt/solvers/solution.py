@@ -35,7 +35,8 @@ class Solution:
         Relative duality gap, the largest of the batch: the objective of these codes against the best lower bound
         found. They are at most this share above the optimum. None for a penalty without a certificate.
     status : {"converged", "precision", "max_iter", "stopped"}
-        The least good of the batch. "precision": the arithmetic can do no better.
+        The least good of the batch. "precision": the arithmetic can do no better. "stopped": by the callback, or by
+        Ctrl-C, even in an iteration that reached the gap.
     iterations : int
     seconds : float
     history : History
