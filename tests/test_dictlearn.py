@@ -313,7 +313,7 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to itself")
-def test_control_c_ends_learning_and_loses_nothing(tmp_path, rng):
+def test_control_c_ends_learning_and_loses_nothing(tmp_path, rng, ctrl_c):
     """It ends the coding at hand, whose codes are not those asked for, and so the step."""
     images = [rng.standard_normal((1, 48, 48)) for _ in range(3)]
     steps = []
@@ -325,12 +325,8 @@ def test_control_c_ends_learning_and_loses_nothing(tmp_path, rng):
 
     start = initial_filters(images, 8, (5, 5), Constraint(), 0)
     path = tmp_path / "state.safetensors"
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores SIGINT
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            learn(images, Online(lam=0.05, tol=1e-7), start, max_epochs=1000, callback=press, checkpoint=path)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with pytest.raises(KeyboardInterrupt):
+        learn(images, Online(lam=0.05, tol=1e-7), start, max_epochs=1000, callback=press, checkpoint=path)
     assert LearnState.load(path, None).step == steps[-1] < 1000
 
 

@@ -327,7 +327,7 @@ def test_an_operator_of_the_frequency_domain_costs_nothing_and_changes_nothing(s
     for one, other in zip(certify(folded, codes), certify(applied, codes), strict=True):
         np.testing.assert_allclose(to_numpy(one), to_numpy(other), rtol=space.rtol, atol=space.rtol)
     assert folded.lambda_max == pytest.approx(applied.lambda_max, rel=space.rtol)
-    tol = 3e-3
+    tol = 3e-3 if space.real == "float32" else 1e-4
     expected = solve(applied, "fista", tol=tol, max_iter=20000)
     for method in ("fista", "admm"):
         found = solve(folded, method, tol=tol, max_iter=20000)

@@ -415,31 +415,23 @@ def test_callback_stops_and_its_state_resumes(rng):
     np.testing.assert_array_equal(resumed.codes, solve(problem, "fista", tol=0, max_iter=30).codes)
 
 
-def test_control_c_returns_what_was_reached(rng):
+def test_control_c_returns_what_was_reached(rng, ctrl_c):
     """A real SIGINT in the middle; the state is whole and resumes exactly."""
     problem = CSCProblem(rng.standard_normal((1, 1, 64, 64)), rng.standard_normal((8, 1, 5, 5)), 0.3)
     solve(problem, "fista", max_iter=1)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background process ignores SIGINT
-    try:
-        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
-        solution = solve(problem, "fista", tol=0, max_iter=30000)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        signal.signal(signal.SIGINT, before)
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    solution = solve(problem, "fista", tol=0, max_iter=30000)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert solution.status == "stopped"
     assert 0 < solution.iterations < 30000
     again = solve(problem, "fista", tol=0, max_iter=solution.iterations)
     np.testing.assert_array_equal(solution.codes, again.codes)
 
 
-def test_control_c_at_the_last_iteration_is_not_lost(rng):
+def test_control_c_at_the_last_iteration_is_not_lost(rng, ctrl_c):
     """Programs of many solves end at it: the status says so though the gap is reached."""
     problem = CSCProblem(rng.standard_normal((1, 1, 16, 16)), rng.standard_normal((4, 1, 3, 3)), 0.3)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        solution = solve(problem, tol=1e-3, callback=lambda it: it.gap <= 1e-3 and os.kill(os.getpid(), signal.SIGINT))
-    finally:
-        signal.signal(signal.SIGINT, before)
+    solution = solve(problem, tol=1e-3, callback=lambda it: it.gap <= 1e-3 and os.kill(os.getpid(), signal.SIGINT))
     assert solution.gap <= 1e-3
     assert solution.statuses == ["converged"]
     assert solution.status == "stopped"

@@ -101,8 +101,7 @@ def solve(
                 run, reason = run.handed_to(other[0]), other[1]
             status = watch.until(max_iter, run)
         run.finish(status)
-        run.interrupted = interrupted()
-    return run.solution(reason)
+    return run.solution(reason, interrupted())
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,6 @@ class Run:
         self.gaps = np.full(problem.batch, np.inf)
         self.duals = np.full(problem.batch, -np.inf)
         self.statuses = ["running"] * problem.batch
-        self.interrupted = False
         self.iterations = 0
         self.marks = np.full(problem.batch, np.inf)
         self.looks = 0
@@ -117,12 +116,12 @@ class Run:
             order += self.active
         return states[0] if len(states) == 1 else join_states(states, self._inverse(order))
 
-    def solution(self, reason: str) -> Solution:
-        """The answer, once every item is put away."""
+    def solution(self, reason: str, interrupted: bool) -> Solution:
+        """The answer, once every item is put away; `interrupted` whether Ctrl-C was pressed, even at the last look."""
         return Solution(
             objective=float(self.objectives.sum()),
             gap=float(self.gaps.max()) if self.measure == "gap" else None,
-            status="stopped" if self.interrupted else max(self.statuses, key=STATUSES.index),
+            status="stopped" if interrupted else max(self.statuses, key=STATUSES.index),
             iterations=self.iterations,
             seconds=time.perf_counter() - self.began,
             history=self.history,
