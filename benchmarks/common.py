@@ -133,10 +133,11 @@ def draw_bars(path: str | None, groups: Mapping[str, Mapping[str, float]], label
         reached = {name: value for name, value in values.items() if math.isfinite(value)}
         axes.barh(list(reached), list(reached.values()), color="tab:blue")
         axes.bar_label(axes.containers[0], fmt="%.3g", padding=3)
-        axes.set(xscale="log", title=title, xlabel=f"{label}, logarithmic")
+        axes.set(xscale="log", title=title)
         axes.tick_params(axis="x", which="both", bottom=False, labelbottom=False)  # the bars have their numbers
         axes.margins(x=0.2)
         axes.invert_yaxis()
+    figure.supxlabel(f"{label}, logarithmic", fontsize="medium")
     figure.savefig(path, dpi=150)
     print(f"written: {path}")
 

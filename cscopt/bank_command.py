@@ -32,7 +32,7 @@ def add_to(parent: Any) -> None:
         "--cluster", type=str, help="address of a dask.distributed scheduler, in the place of processes"
     )
     making.add_argument("--checkpoint-seconds", type=float, default=10.0, help="what a kill costs at most")
-    commands.add_subcommand("build", making)
+    commands.add_subcommand("build", making, help=making.description)
     for name, what in (
         ("list", "Print a line for each dictionary."),
         ("show", "Print the provenance of one dictionary."),
@@ -45,7 +45,7 @@ def add_to(parent: Any) -> None:
             one.add_argument("name", type=str, help="name of the dictionary")
         if name == "report":
             one.add_argument("-o", "--output", type=str, default="bank.html", help="page to write")
-        commands.add_subcommand(name, one)
+        commands.add_subcommand(name, one, help=what)
 
 
 def bank(subcommand: str, **options: Any) -> None:

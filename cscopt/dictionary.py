@@ -32,6 +32,7 @@ class ConvDictionary:
     """
 
     def __init__(self, filters: Array, provenance: dict[str, str] | None = None) -> None:
+        filters = checks.native(filters)
         checks.floating(filters, "filters", complex_allowed=False)
         if not 3 <= filters.ndim <= 5:
             raise ValueError(

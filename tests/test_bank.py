@@ -104,7 +104,7 @@ def test_best_for_is_the_least_objective_at_one_lam(tmp_path, rng):
     put(folder, other, lam=0.05, beta=0.05)
     full = Bank.open(folder)
     assert full.select(beta=5.0).best_for(signal, lam=0.05).path == good
-    assert full.select(beta=5.0).best_for(signal[0, 0], lam=0.05).path == good
+    assert full.select(beta=5.0).best_for(signal[0, 0].astype(">f4"), lam=0.05).path == good
     scores = {s.entry.path: s.objective for s in full.select(beta=5.0).scores(signal, 0.05)}
     for path in (good, bad):
         problem = cscopt.CSCProblem(lowpass.split(signal, 5.0)[1], ConvDictionary.load(path), 0.05)

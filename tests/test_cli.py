@@ -86,6 +86,11 @@ def test_help_says_what_each_command_does(capsys):
         "info Versions",
     ):
         assert words in text
+    with pytest.raises(SystemExit, match="0"):
+        main(["bank", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("build Learn what", "list Print a line", "show Print the", "verify Read every", "report Write one"):
+        assert words in text
 
 
 def test_info(capsys):

@@ -115,7 +115,7 @@ def test_any_byte_order_serves(kind):
     """FITS files are big-endian."""
     signal = (50 * SIGNAL).astype(kind)
     mask = np.ones((12, 12), ">f4")
-    problem = CSCProblem(signal.astype(">" + kind), FILTERS, L1(1.0), mask=mask)
+    problem = CSCProblem(signal.astype(">" + kind), FILTERS.astype(">f8"), L1(1.0), mask=mask)
     assert problem.signal.dtype.isnative
     np.testing.assert_array_equal(problem.signal, signal)
     assert solve(problem, "fista", tol=0, max_iter=2).objective == pytest.approx(

@@ -52,7 +52,7 @@ def samples_of(
 def _checked(image: Any, name: str, dictionary: ConvDictionary) -> Array:
     if not is_array(image):
         raise TypeError(f"{name} must be an array; got {type(image).__name__}")
-    xp = namespace(image)
+    xp, image = namespace(image), checks.native(image)
     if xp.isdtype(image.dtype, ("integral", "bool")):
         image = xp.astype(image, xp.float32)
     checks.floating(image, name)
