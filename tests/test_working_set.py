@@ -235,6 +235,32 @@ def test_a_member_that_waits_leaves_the_processor_to_others():
         set_threads(None)
 
 
+def test_ctrl_c_at_any_moment_leaves_no_member_waiting():
+    """It is raised in the main thread, wherever that is: were it a member, the others would wait for ever."""
+    script = """
+import signal, numpy as np
+from cscopt import set_threads
+from cscopt.kernels.team import together, wait
+signal.signal(signal.SIGINT, signal.default_int_handler)
+set_threads(2)
+wait(np.zeros(1, np.int64), 1)
+def work(member, size, barrier):
+    if member == press:
+        signal.raise_signal(signal.SIGINT)
+    wait(barrier, size)
+    return member
+for press in (0, 1):
+    try:
+        print(together(work, 2))
+    except KeyboardInterrupt:
+        print("interrupted")
+press = None
+print(together(work, 2))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.split("\n")[:3] == ["interrupted", "interrupted", "[0, 1]"]
+
+
 def test_it_keeps_no_array_of_the_maps_size():
     """1200², 64 filters: maps of 369 MB each; the solve stays below half of one."""
     script = """

@@ -23,26 +23,30 @@ _NAP = 1
 """Microseconds. Where threads outnumber processors, one that waits must leave its own to the one it waits for. One
 that yields instead comes back after a time slice, milliseconds late; one that napped is let in at once."""
 _teams: dict[int, ThreadPoolExecutor] = {}
-_lock = threading.Lock()
+_leader = ThreadPoolExecutor(1, "cscopt-leader")
 
 
 def together(work: Callable[[int, int, Any], Any], most: int) -> list[Any]:
     """Call `work(member, size, barrier)` in `size` threads at once, at most one a thread and `most`.
 
     The barrier is what compiled code gives to `wait`. Only one team works at a time: a member that
-    waited for a thread that another team holds would wait for ever.
+    waited for a thread that another team holds would wait for ever. So would one whose fellow was taken away by
+    Ctrl-C, which Python raises in the main thread, at any moment: that is no member, and only waits.
     """
     size = max(1, min(get_threads(), most))
-    barrier = np.zeros(1, np.int64)
     if size == 1:
-        return [work(0, 1, barrier)]
-    with _lock:
-        pool = _teams.get(size)
-        if pool is None:
-            pool = _teams.setdefault(size, _started(size - 1))
-        others = [pool.submit(work, member, size, barrier) for member in range(1, size)]
-        first = work(0, size, barrier)
-        return [first, *(other.result() for other in others)]
+        return [work(0, 1, np.zeros(1, np.int64))]
+    return _leader.submit(_lead, work, size).result()
+
+
+def _lead(work: Callable[[int, int, Any], Any], size: int) -> list[Any]:
+    """What `together` does, in the leader's thread."""
+    if size not in _teams:
+        _teams[size] = _started(size - 1)
+    barrier = np.zeros(1, np.int64)
+    others = [_teams[size].submit(work, member, size, barrier) for member in range(1, size)]
+    first = work(0, size, barrier)
+    return [first, *(other.result() for other in others)]
 
 
 def _started(count: int) -> ThreadPoolExecutor:
@@ -115,8 +119,8 @@ def _first(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
 
 
 def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
+    global _leader
+    _leader = ThreadPoolExecutor(1, "cscopt-leader")
     _teams.clear()
 
 
