@@ -81,6 +81,8 @@ class CSCProblem:
         self.forward, self.boundary = forward, boundary
         self.mask = None if mask is None else checked_mask(mask, self.signal)
         shape = image_shape(self.signal, forward, len(self.dictionary.support))
+        if forward is not None:
+            check_adjoint(forward, self.signal)
         real_codes = codes_are_real(real_codes, self.penalty, self.signal)
         xp = namespace(self.signal)
         like = xp.real(self.signal) if real_codes and is_complex(self.signal) else self.signal
@@ -94,8 +96,6 @@ class CSCProblem:
         self.datafit: Any = data_term(self.fit, self.signal, self.synthesis, forward, self.mask)
         self._check_energy()
         self.levels: Any = regularizer(self.penalty, self.synthesis, self.batch, self.code_like)
-        if forward is not None:
-            check_adjoint(forward, self.signal)
 
     def __repr__(self) -> str:
         parts = [f"signal {tuple(self.signal.shape)} {self.signal.dtype}", str(self.dictionary)]
@@ -284,7 +284,10 @@ class CSCProblem:
         with np.errstate(over="ignore"):
             energy = self.datafit.energy
         weighted = self.signal if self.mask is None else self.signal * self.mask
+        kind = f"float{xp.finfo(self.real).bits}"
+        heaviest = 1.0 if self.mask is None else float(xp.max(self.mask)) ** 2
+        if not float(xp.finfo(self.real).smallest_normal) <= heaviest <= float(xp.finfo(self.real).max):
+            raise ValueError(f"mask must not be so large or small that its squares leave the range of {kind}")
         present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
         if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
-            kind = f"float{xp.finfo(self.real).bits}"
             raise ValueError(f"signal must not be so large or small that its squares leave the range of {kind}")

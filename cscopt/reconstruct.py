@@ -124,8 +124,8 @@ def _tomograph(sinogram: Any, geometry: str) -> CT:
     """Geometry of a sinogram (angle, detector)."""
     if checks.choice(geometry, "geometry", ("parallel", "lodopab")) == "lodopab":
         return CT.lodopab()
-    if np.ndim(sinogram) != 2:
-        raise ValueError(f"sinogram must be (angle, detector); got shape {np.shape(sinogram)}")
+    if np.ndim(sinogram) != 2 or 0 in np.shape(sinogram):
+        raise ValueError(f"sinogram must be (angle, detector) and not empty; got shape {np.shape(sinogram)}")
     angles, detectors = np.shape(sinogram)
     side = max(1, int(detectors / math.sqrt(2)))
     return CT((side, side), np.arange(angles) * (math.pi / angles), detectors)

@@ -37,7 +37,7 @@ def load() -> None:
     _loaded = True
     import pyfftw
 
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, IndexError):
         parts = json.loads(_file().read_text())
         pyfftw.import_wisdom(tuple(str(part).encode() for part in parts))
 

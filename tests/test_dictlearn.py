@@ -298,6 +298,16 @@ def test_volumes_and_colour_are_learned_too(channels, rng):
             assert objective[-1] < 0.99 * objective[0]
 
 
+@pytest.mark.parametrize("engine", [Online(lam=0.05, warm=True), Batch(lam=0.05)], ids=["online", "batch"])
+def test_complex_codes_are_kept_in_double_precision(tmp_path, engine):
+    images = [(image + 1j * np.roll(image, 3, -1)).astype(np.complex128) for image in pictures(2, 24)]
+    start, path = start_for(images, 4), tmp_path / "state.safetensors"
+    whole = learn(images, engine, start, max_epochs=2)
+    learn(images, engine, start, max_epochs=1, checkpoint=path)
+    again = learn(images, engine, start, max_epochs=2, state=LearnState.load(path, None))
+    np.testing.assert_allclose(again.dictionary.filters, whole.dictionary.filters, atol=1e-9)
+
+
 def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     images, path = pictures(2, 24), tmp_path / "state.safetensors"
     start = start_for(images, 4)
@@ -463,15 +473,45 @@ def recovered(truth, filters):
     return np.array([max(np.abs(correlate(f[0], a[0])).max() for f in filters) for a in truth])
 
 
+def heaviest(filters, side):
+    """Where the window of this side with the largest energy begins in each filter."""
+    corners = list(np.ndindex(*(n - side + 1 for n in filters.shape[2:])))
+    energies = [(filters[..., i : i + side, j : j + side] ** 2).sum(axis=(1, 2, 3)) for i, j in corners]
+    return [corners[k] for k in np.argmax(energies, axis=0)]
+
+
+def windows(filters, side, margin=0):
+    """The heaviest windows alone, with so many zeros around."""
+    found = [f[..., i : i + side, j : j + side] for f, (i, j) in zip(filters, heaviest(filters, side), strict=True)]
+    return ConvDictionary(np.pad(np.stack(found), ((0, 0), (0, 0), (margin, margin), (margin, margin)))).normalized()
+
+
+def most_used(learned, count):
+    return ConvDictionary(learned.dictionary.filters[np.sort(np.argsort(learned.usage)[-count:])])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_planted_dictionary_is_found(seed):
-    """From noise, with a large λ first, which tells atoms apart, and then a smaller one, which biases them less."""
+    """From noise that knows nothing of it.
+
+    Twice as many atoms as were planted, in a larger window, so that none is missed or cut off; then the windows that
+    hold them; then ever fewer, the most used. A large λ first, which tells atoms apart, then a smaller one, which
+    biases them less.
+    """
     truth, images = planted(seed)
-    filters = initial_filters(images, 16, (8, 8), random_state=seed, kind="noise")
-    assert recovered(truth, filters).max() < 0.9
-    for lam in (1.0, 0.5):
-        filters = learn(images, Online(lam=lam), filters, max_epochs=3, random_state=seed).dictionary
+    filters = initial_filters(images, 32, (12, 12), random_state=1000 + seed, kind="noise")
+    assert recovered(truth, filters).max() < 0.6
+
+    def taught(filters, lam, epochs):
+        return learn(images, Online(lam=lam), filters, max_epochs=epochs, random_state=seed)
+
+    filters = windows(taught(filters, 1.0, 5).dictionary.filters, 8, margin=2)
+    filters = windows(taught(filters, 1.0, 5).dictionary.filters, 8)
+    for count in (28, 24, 20):
+        filters = most_used(taught(filters, 1.0, 1), count)
+    for lam, count in ((0.7, 20), (0.5, 16), (0.5, 16)):
+        filters = most_used(taught(filters, lam, 2), count)
     found = recovered(truth, filters.filters)
     assert found.min() > 0.99, found
 

@@ -72,6 +72,9 @@ def test_codes_and_back(stack, fitted):
     assert images.shape == stack.shape
     assert np.linalg.norm(images - stack) < 0.6 * np.linalg.norm(stack)
     several = fitted.transform([stack[0], stack[1][:20]])
+    ragged = np.empty(2, object)
+    ragged[:] = [stack[0], stack[1][:20]]
+    assert [c.shape for c in fitted.transform(ragged)] == [c.shape for c in several]
     assert [c.shape for c in several] == [(1, 6, 32, 32), (1, 6, 20, 32)]
     assert [i.shape for i in fitted.inverse_transform(several)] == [(32, 32), (20, 32)]
 

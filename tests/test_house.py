@@ -63,8 +63,9 @@ def test_wisdom_is_kept_and_a_broken_file_is_ignored(tmp_path):
     assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
     (wisdom,) = (tmp_path / "cache").iterdir()
     assert wisdom.stat().st_size > 100
-    wisdom.write_text("[1, 2")
-    assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
+    for broken in ("[1, 2", "null", "123", "[]", '["a"]'):
+        wisdom.write_text(broken)
+        assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
 
 
 PLAN = (

@@ -231,6 +231,10 @@ def test_noise_has_its_size_and_place(rng):
             r"image must be \(batch, \*\(1, 4, 4\)\); got \(1, 4, 4\)",
         ),
         (lambda: MRI(np.ones((4, 4))).adjoint(np.ones((1, 1, 4, 4))), "data must be complex; got float64"),
+        (
+            lambda: CSCProblem(np.ones((1, 1, 4, 4)), np.ones((2, 1, 2, 2)), 0.1, forward=MRI(np.ones((4, 4)))),
+            "data must be complex; got float64",
+        ),
         (lambda: MRI(np.ones((4, 4)), norm="backward"), "norm must be 'ortho'; got 'backward'"),
         (lambda: random_mask((8, 8), 0.5), "acceleration must be at least 1"),
         (lambda: random_mask((8, 8), 4, centre=0.9), "centre must leave the acceleration its samples"),

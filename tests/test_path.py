@@ -139,6 +139,7 @@ def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
             "problem must have one item",
         ),
         (lambda p: path(p, [0.1, -1.0]), "lams must be positive"),
+        (lambda p: path(CSCProblem(p.signal, p.dictionary, GroupL1(0.0, 0.1)), [0.1]), "problem's λ must not be zero"),
         (lambda p: path(p, 3, least=2.0), "least must lie between 0 and 1; got 2.0"),
         (lambda p: path(p, np.int64(0)), "lams must be at least 1"),
     ],

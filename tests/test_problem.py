@@ -13,6 +13,8 @@ from cscopt import (
     FunctionOperator,
     GroupL1,
     TotalVariation,
+    datasets,
+    lowpass,
     solve,
 )
 
@@ -78,6 +80,12 @@ def test_forward_operators_that_do_not_fit():
     wrong = FunctionOperator(lambda x: 2 * x, lambda y: y, (1, 12, 12), (1, 12, 12))
     with pytest.raises(ValueError, match=r"forward.adjoint must be the adjoint.*dot test"):
         CSCProblem(SIGNAL, FILTERS, 0.1, forward=wrong)
+    text = FunctionOperator(lambda x: x, lambda y: y, (1, 12, 12), (1, 12, 12), "1")
+    with pytest.raises(TypeError, match=r"forward.norm must be a number; got '1'"):
+        CSCProblem(SIGNAL, FILTERS, 0.1, forward=text)
+    for apply, adjoint, name in ((lambda x: [1.0], lambda y: y, "apply"), (lambda x: x, lambda y: None, "adjoint")):
+        with pytest.raises(TypeError, match=f"forward.{name} must give an array; got"):
+            CSCProblem(SIGNAL, FILTERS, 0.1, forward=FunctionOperator(apply, adjoint, (1, 12, 12), (1, 12, 12)))
     for stranger in (np.eye(144), type("Bare", (), {"apply": None, "adjoint": None})()):
         with pytest.raises(TypeError, match=r"forward must be a LinearOperator \(a subclass, a FunctionOperator"):
             CSCProblem(SIGNAL, FILTERS, 0.1, forward=stranger)
@@ -321,6 +329,72 @@ def test_a_mask_that_empties_one_item():
         CSCProblem(np.repeat(SIGNAL, 2, 0), FILTERS, 0.1, mask=mask)
     with pytest.raises(TypeError, match="signal must be a plain array"):
         CSCProblem(np.ma.masked_array(SIGNAL, SIGNAL > 1), FILTERS, 0.1)
+
+
+def _half(x):
+    return np.where(np.arange(x.shape[-1]) < x.shape[-1] // 2, x, 0)
+
+
+def _nearest(y):
+    return np.repeat(np.repeat(y, 2, -1), 2, -2) / 4
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize(
+    ("apply", "adjoint"),
+    [
+        (lambda x: x, lambda y: 0 * y),
+        (lambda x: x, _half),
+        (lambda x: x[..., ::2, ::2], _nearest),
+        (lambda x: np.roll(x, 3, -1) + x, lambda y: np.roll(y, 3, -1) + y),
+        (lambda x: x, lambda y: y + np.roll(y, 1, -1) - np.roll(y, -1, -1)),
+    ],
+    ids=["zero", "half", "nearest", "not flipped", "skew"],
+)
+def test_wrong_adjoints_are_refused_on_pictures(apply, adjoint, smooth):
+    """Pictures are nearly orthogonal to much, so that ⟨A x, y⟩ is small whatever the adjoint is."""
+    picture = datasets.picture("camera")[None, None, :128, :128]
+    signal = apply(picture if smooth else lowpass.split(picture)[1])
+    wrong = FunctionOperator(apply, adjoint, (1, 128, 128), signal.shape[1:])
+    with pytest.raises(ValueError, match=r"forward.adjoint must be the adjoint"):
+        CSCProblem(signal, FILTERS.astype(np.float32), 0.1, forward=wrong)
+
+
+def test_what_is_not_linear_is_refused():
+    affine = FunctionOperator(lambda x: x + 0.1, lambda y: y, (1, 12, 12), (1, 12, 12))
+    with pytest.raises(ValueError, match="forward must be linear; what it makes of zero is not zero"):
+        CSCProblem(SIGNAL, FILTERS, 0.1, forward=affine)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1e2, 1e4])
+@pytest.mark.parametrize("method", ["admm", "primal-dual", "fista", "working-set"])
+def test_the_units_of_weights_do_not_matter(method, scale):
+    """½‖(W/s)(s y − D x)‖² with λ/s is one problem for every s, and takes as many iterations."""
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(0.5, 1.5, SIGNAL.shape)
+
+    def found(s):
+        problem = CSCProblem(SIGNAL * s, FILTERS, 0.5 / s, mask=weights / s)
+        return solve(problem, method, tol=1e-3, max_iter=2000)
+
+    one, other = found(1.0), found(scale)
+    assert other.status == "converged"
+    assert other.objective == pytest.approx(one.objective, rel=2e-3)
+    assert abs(other.iterations - one.iterations) <= 10
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e-11, 1e10])
+def test_small_and_large_weights_in_float32(size):
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(0.5, 1.5, SIGNAL.shape)
+    expected = solve(CSCProblem(SIGNAL, FILTERS, 0.5, mask=weights), "fista", tol=1e-5).objective
+    arrays = (a.astype(np.float32) for a in (SIGNAL, FILTERS, weights * size))
+    signal, filters, weights = arrays
+    found = solve(CSCProblem(signal, filters, 0.5 * size**2, mask=weights), "working-set", tol=1e-3)
+    assert found.status == "converged"
+    assert found.objective / size**2 == pytest.approx(expected, rel=2e-3)
+    with pytest.raises(ValueError, match="mask must not be so large or small that its squares leave the range"):
+        CSCProblem(signal, filters, 0.5, mask=weights / np.float32(size) * np.float32(1e-22))
 
 
 @pytest.mark.parametrize("side", [12, 256])

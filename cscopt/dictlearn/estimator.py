@@ -167,12 +167,12 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         Returns
         -------
         SparseCodes or list of SparseCodes
-            Of shape (n, maps, \*space) for a stack, a list of (1, maps, \*space) for a list.
+            Of shape (n, maps, \*space) for a stack, a list of (1, maps, \*space) for a list or an array of arrays.
         """
         check_is_fitted(self, "dictionary_")
         engine = self._engine()
         found = [engine.code(engine.problem(image, self.dictionary_.filters)).sparse_codes for image in self._images(X)]
-        return _stacked(found) if is_array(X) else found
+        return _stacked(found) if is_array(X) and X.dtype != object else found
 
     def inverse_transform(self, X: SparseCodes | Sequence[SparseCodes]) -> Any:
         r"""Images Σ_m d_m * x_m of codes, with the axes that `fit` takes."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import io, wisdom
+from cscopt.backend import is_complex
 from cscopt.codes import SparseCodes
 
 _FORMAT = "cscopt-learning-1"
@@ -113,16 +114,21 @@ class LearnState:
 
 
 def codes_kept(number: int, codes: SparseCodes) -> dict[str, Any]:
-    """Codes of an image as entries of the memory."""
-    shape = np.array(codes.shape, np.int64)
-    return {f"{number}.index": codes.index, f"{number}.values": codes.values, f"{number}.shape": shape}
+    """Codes of an image as entries of the memory, complex ones in two parts: files hold no complex128."""
+    kept = {"index": codes.index, "values": codes.values.real, "shape": np.array(codes.shape, np.int64)}
+    if is_complex(codes.values):
+        kept["imaginary"] = codes.values.imag
+    return {f"{number}.{name}": part for name, part in kept.items()}
 
 
 def codes_recalled(memory: Mapping[str, Any], number: int) -> SparseCodes | None:
     """Codes of an image from the memory; None if it has none."""
     if f"{number}.index" not in memory:
         return None
-    return SparseCodes(memory[f"{number}.index"], memory[f"{number}.values"], tuple(memory[f"{number}.shape"]))
+    values = memory[f"{number}.values"]
+    if f"{number}.imaginary" in memory:
+        values = values + 1j * memory[f"{number}.imaginary"]
+    return SparseCodes(memory[f"{number}.index"], values, tuple(memory[f"{number}.shape"]))
 
 
 def codes_without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict[str, Any]:

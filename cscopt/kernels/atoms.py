@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from cscopt.kernels.lines import add_at, add_lines, address_of, at, dot_lines
-from cscopt.kernels.scalars import BLOCK, compiled, dot, inlined, is_given, weight_at
+from cscopt.kernels.scalars import BLOCK, compiled, inlined, is_given, ratio, weight_at
 
 
 @inlined
@@ -146,6 +146,6 @@ def inner(a: Any, b: Any, weight: Any) -> Any:
         part = one - one
         for i in range(start, min(start + BLOCK, a.size)):
             w = weight_at(weight, i, one)
-            part += dot(a[i], b[i]) / w if w > 0 else one - one
+            part += ratio(a[i], b[i], w, weight) if w > 0 else one - one
         total += part
     return total

@@ -40,6 +40,10 @@ def dot(a: Any, b: Any) -> Any:
     """Re(conj(a) b)."""
 
 
+def ratio(a: Any, b: Any, w: Any, weight: Any) -> Any:
+    """Re(conj(a) b) / w: in float64 where there is a weight, for W²r · W²r alone may leave float32's range."""
+
+
 def size(a: Any, nonnegative: Any) -> Any:
     """What the dual constraint bounds: |a|, or a itself for non-negative codes."""
 
@@ -112,6 +116,17 @@ def _dot_typed(a: Any, b: Any) -> Any:
     if isinstance(a, types.Complex):
         return lambda a, b: a.real * b.real + a.imag * b.imag
     return lambda a, b: a * b
+
+
+@overload(ratio, jit_options=OPTIONS, strict=False)
+def _ratio_typed(a: Any, b: Any, w: Any, weight: Any) -> Any:
+    if isinstance(weight, types.NoneType):
+        return lambda a, b, w, weight: dot(a, b)
+    if isinstance(a, types.Complex):
+        return lambda a, b, w, weight: (
+            (np.float64(a.real) * np.float64(b.real) + np.float64(a.imag) * np.float64(b.imag)) / np.float64(w)
+        )
+    return lambda a, b, w, weight: np.float64(a) * np.float64(b) / np.float64(w)
 
 
 @overload(size, jit_options=OPTIONS, strict=False)

@@ -42,14 +42,14 @@ class ADMMState:
 
 
 def first_rho(problem: CSCProblem) -> Array:
-    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓: near the fastest ρ where that was measured."""
+    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓ max W²: near the fastest ρ where that was measured."""
     synthesis = problem.synthesis
     xp = namespace(problem.signal)
     norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
     density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
     ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
     rho = 0.75 * density / ratio ** (1 / 3)
-    return rho if problem.datafit.quadratic else rho * problem.datafit.first_sigma
+    return rho * (problem.datafit.weight_norm**2 if problem.datafit.quadratic else problem.datafit.first_sigma)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ class ADMM(Solver):
         checks.count(self.period, "period", 1)
 
     def check(self, problem: CSCProblem) -> None:
+        self.check_convex(problem)
         if problem.forward is not None and problem.datafit.quadratic and not problem.datafit.spectral:
             raise ValueError(
                 "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain; "
@@ -109,10 +110,6 @@ class ADMM(Solver):
                 f"admm needs forward= to be a convolution on a circular boundary for fit={problem.fit.name!r}; "
                 "use 'primal-dual'"
             )
-        if not (problem.penalty.convex or problem.datafit.quadratic):
-            raise ValueError(f"no solver serves a penalty that is not convex with fit={problem.fit.name!r}")
-        if not problem.penalty.convex:
-            raise ValueError("admm needs a convex penalty; use 'fista' or 'ista'")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         extra = 0 if problem.datafit.quadratic else 3  # the sum of v, and their mean at looks

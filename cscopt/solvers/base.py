@@ -36,8 +36,16 @@ class Solver:
     def check(self, problem: CSCProblem) -> None:
         """Raise if the solver cannot serve this problem; by default, any fit but least squares."""
         if not problem.datafit.quadratic:
+            self.check_convex(problem)
             other = "admm" if problem.datafit.folded else "primal-dual"
             raise ValueError(f"{self.name} serves least squares alone; use {other!r} for fit={problem.fit.name!r}")
+
+    def check_convex(self, problem: CSCProblem) -> None:
+        """Raise if the penalty is not convex, and name who serves it."""
+        if not problem.penalty.convex:
+            if not problem.datafit.quadratic:
+                raise ValueError(f"no solver serves a penalty that is not convex with fit={problem.fit.name!r}")
+            raise ValueError(f"{self.name} needs a convex penalty; use 'fista' or 'ista'")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         """`arrays`, for this problem."""

@@ -30,11 +30,11 @@ def mark(problem: CSCProblem) -> Array:
     return xp.stack(columns, axis=1)
 
 
-def same(given: Array, fresh: Array) -> bool:
-    """Whether two marks are of one problem, but for rounding."""
-    first, second = to_numpy(given), to_numpy(fresh)
-    exact = np.allclose(first[:, :_EXACT], second[:, :_EXACT], rtol=1e-5, atol=0)
-    return exact and np.allclose(first[:, _EXACT:], second[:, _EXACT:], rtol=1e-5, atol=1e-5)
+def same(given: Array, fresh: Array, eps: float) -> bool:
+    """Whether two marks are of one problem, but for rounding in a precision of so much."""
+    first, second, near = to_numpy(given), to_numpy(fresh), min(1e-5, eps**0.5)
+    exact = np.allclose(first[:, :_EXACT], second[:, :_EXACT], rtol=near, atol=0)
+    return exact and np.allclose(first[:, _EXACT:], second[:, _EXACT:], rtol=near, atol=near)
 
 
 def _traits(array: Array, lead: int) -> tuple[Array, Array]:

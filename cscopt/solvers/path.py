@@ -48,6 +48,8 @@ def path(
         lams = [top * least ** (k / max(1, count - 1)) for k in range(count)]
     levels = sorted((checks.positive_number(lam, "lams") for lam in lams), reverse=True)
     largest, start, found = largest_level(problem), None, []
+    if largest == 0:
+        raise ValueError("problem's λ must not be zero, for a path of it")
     for lam in levels:
         scaled = rescaled(problem, lam / largest)
         found.append(solve(scaled, method, x0=start, **options))

@@ -98,8 +98,7 @@ class PrimalDual(Solver):
         checks.flag(self.adaptive, "adaptive")
 
     def check(self, problem: CSCProblem) -> None:
-        if not problem.penalty.convex:
-            raise ValueError("primal-dual needs a convex penalty; use 'fista' or 'ista'")
+        self.check_convex(problem)
         if problem.penalty.curved:
             folded = problem.datafit.quadratic or problem.datafit.folded
             instead = "use 'admm', 'fista' or 'ista'" if folded else "no solver does with this fit and forward operator"

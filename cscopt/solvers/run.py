@@ -53,7 +53,10 @@ class Run:
         self.problem, self.solver, self.tol = problem, solver, tol
         self.began = time.perf_counter()
         self.running = problem
-        self.state = solver.init(problem, x0) if state is None else _checked(state, solver.init(problem, None))
+        self.state = solver.init(problem, x0)
+        if state is not None:
+            eps = float(namespace(problem.signal).finfo(problem.real).eps)
+            self.state = _checked(state, self.state, eps)
         self.active = list(range(problem.batch))
         self.done: list[tuple[list[int], Any]] = []
         self.objectives = np.zeros(problem.batch)
@@ -198,12 +201,12 @@ class Run:
         return xp.asarray(np.argsort(order).tolist(), dtype=xp.int64, device=self.problem.signal.device)
 
 
-def _checked(state: Any, fresh: Any) -> Any:
-    """A copy of a given state, after comparing it with a fresh one of this problem."""
+def _checked(state: Any, fresh: Any, eps: float) -> Any:
+    """A copy of a given state, after comparing it with a fresh one of this problem, whose precision is `eps`."""
     if type(state) is not type(fresh):
         raise TypeError(f"state must be a {type(fresh).__name__}; got {type(state).__name__}")
     _compare(state, fresh)
-    if not same(state.mark, fresh.mark):
+    if not same(state.mark, fresh.mark, eps):
         raise ValueError("state is of another problem: its signal, filters, penalty, fit or weights differ")
     return copy_state(state)
 
