@@ -308,6 +308,29 @@ def test_complex_codes_are_kept_in_double_precision(tmp_path, engine):
     np.testing.assert_allclose(again.dictionary.filters, whole.dictionary.filters, atol=1e-9)
 
 
+def test_the_batch_size_may_change_between_runs_and_epochs_are_counted():
+    images = pictures(4, 24)
+    start = start_for(images, 4)
+    half = learn(images, Online(lam=0.05), start, max_epochs=2)
+    more = learn(images, Online(lam=0.05, batch_size=3), start, max_epochs=4, state=half.state)
+    assert (half.state.step, more.state.step, more.state.epoch) == (8, 12, 4)
+    last = learn(images, Online(lam=0.05), start, max_epochs=5, state=more.state)
+    assert (last.state.step, last.state.epoch, last.state.place) == (16, 5, 0)
+
+
+@pytest.mark.parametrize("engine", [Online(lam=0.3), Batch(lam=0.3)], ids=["online", "batch"])
+def test_epochs_in_two_runs_are_those_of_one(tmp_path, engine):
+    """Dead atoms, of which there are some here, are replaced before an epoch, whichever run that belongs to."""
+    images, path = pictures(2, 24), tmp_path / "state.safetensors"
+    start = start_for(images, 30)
+    whole = learn(images, engine, start, max_epochs=3, revive_below=0.2)
+    learn(images, engine, start, max_epochs=1, revive_below=0.2, checkpoint=path)
+    after = learn(images, engine, start, max_epochs=3, revive_below=0.2, checkpoint=path)
+    unrevived = learn(images, engine, start, max_epochs=3, revive_below=0.0)
+    np.testing.assert_allclose(after.dictionary.filters, whole.dictionary.filters, atol=1e-5)
+    assert np.abs(unrevived.dictionary.filters - whole.dictionary.filters).max() > 0.1
+
+
 def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     images, path = pictures(2, 24), tmp_path / "state.safetensors"
     start = start_for(images, 4)

@@ -94,10 +94,10 @@ def learn(
         Stop when an epoch lowers the mean objective (of the validation images, where there are some) by less than
         this share.
     revive_below : float, default 1e-3
-        After an epoch, but the last, replace atoms used less than this share of the mean by what the atoms explain
+        Before an epoch, but the first, replace atoms used less than this share of the mean by what the atoms explain
         worst.
     state : LearnState, optional
-        Go on from there, in place of `initial`.
+        Go on from there, in place of `initial`; `max_epochs` counts the epochs that it has done, too.
     callback : callable, optional
         Called with the `LearnState` after each step; learning stops where it returns a true value.
     progress : bool, default False
@@ -144,7 +144,7 @@ def learn(
     status = "max_epochs"
     try:
         with _bar(progress, session.steps) as show:
-            while state.step < session.steps and not state.finished:
+            while state.epoch < max_epochs and not state.finished:
                 state = session.advance(state)
                 show(state)
                 if callback is not None and callback(state):
@@ -234,22 +234,24 @@ class _Session:
     def advance(self, state: LearnState) -> LearnState:
         """One step, and what comes after the last of an epoch."""
         began = time.perf_counter()
-        epoch, place = divmod(state.step, self.steps_an_epoch)
-        size = self.engine.images_a_step or len(self.samples)
-        order = np.arange(len(self.samples))
-        if size < len(self.samples):
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self.samples))
-        new, row = stepped(self.engine, state, [self.samples[k] for k in order[place * size :][:size]], place == 0)
-        ended = place + 1 == self.steps_an_epoch
+        epoch, place, count = state.epoch, state.place, len(self.samples)
+        if place == 0 and epoch > 0:
+            state = revive(self.engine, state, self.samples, self.revive_below, [self.seed, epoch - 1, 1])
+        size = self.engine.images_a_step or count
+        order = np.arange(count)
+        if size < count:
+            order = np.random.default_rng([self.seed, epoch]).permutation(count)
+        chosen = [self.samples[k] for k in order[place:][:size]]
+        new, row = stepped(self.engine, state, chosen, place == 0)
+        ended = place + size >= count
+        new = replace(new, place=0 if ended else place + size)
         if ended:
-            new, row["held_out"] = self._epoch_ended(new, epoch)
+            new, row["held_out"] = self._epoch_ended(new)
         row["seconds"] = state.seconds + time.perf_counter() - began
         new = replace(new, seconds=row["seconds"], history=new.recorded(**row))
         return replace(new, finished=self.settled(new)) if ended else new
 
-    def _epoch_ended(self, state: LearnState, epoch: int) -> tuple[LearnState, float]:
-        if epoch + 1 < self.max_epochs:
-            state = revive(self.engine, state, self.samples, self.revive_below, [self.seed, epoch, 1])
+    def _epoch_ended(self, state: LearnState) -> tuple[LearnState, float]:
         snapshots = np.concatenate([state.snapshots, np.asarray(state.filters, np.float32)[None]])
         objectives = [self.engine.code(self.engine.problem(s.image, state.filters)).objective for s in self.held_out]
         return replace(state, snapshots=snapshots), float(np.mean(objectives)) if objectives else float("nan")
@@ -257,7 +259,7 @@ class _Session:
     def settled(self, state: LearnState) -> bool:
         """Whether the last epoch gained less than asked for."""
         n = self.steps_an_epoch
-        if self.stop_below <= 0 or len(state.history["step"]) < 2 * n or state.step % n:
+        if self.stop_below <= 0 or len(state.history["step"]) < 2 * n or state.place:
             return False
         if self.held_out:
             before, now = state.history["held_out"][-n - 1], state.history["held_out"][-1]

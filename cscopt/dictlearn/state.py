@@ -15,7 +15,7 @@ from cscopt import io, wisdom
 from cscopt.backend import is_complex
 from cscopt.codes import SparseCodes
 
-_FORMAT = "cscopt-learning-1"
+_FORMAT = "cscopt-learning-2"
 COLUMNS = ("step", "seconds", "objective", "nonzeros", "held_out")
 
 
@@ -41,6 +41,8 @@ class LearnState:
         "held_out" (the mean objective of the validation images, NaN where it was not measured).
     finished : bool
         Whether the stopping rule ended it.
+    place : int
+        Images seen in the epoch that has begun; 0 between epochs.
     """
 
     filters: Any
@@ -51,6 +53,12 @@ class LearnState:
     snapshots: Any = None
     history: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     finished: bool = False
+    place: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.snapshots) - 1
 
     def __repr__(self) -> str:
         last = self.history["objective"][-1:]
@@ -67,7 +75,7 @@ class LearnState:
         tensors = {"filters": self.filters, "usage": self.usage, "snapshots": self.snapshots}
         tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
         tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
-        numbers = {"step": self.step, "seconds": self.seconds, "finished": self.finished, "mark": mark}
+        numbers = {name: getattr(self, name) for name in ("step", "seconds", "finished", "place")} | {"mark": mark}
         metadata = {"format": _FORMAT, "numbers": json.dumps(numbers), "wisdom": wisdom.export()}
         io.save_tensors(path, tensors, metadata)
 
@@ -106,6 +114,7 @@ class LearnState:
             tensors["snapshots"],
             {name: parts["history"][name].tolist() for name in COLUMNS},
             bool(numbers["finished"]),
+            int(numbers["place"]),
         )
 
     def recorded(self, **row: float) -> dict[str, list[float]]:
