@@ -104,7 +104,8 @@ def learn(
         Show a progress bar.
     checkpoint : path, optional
         File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from
-        it, to the same filters, on one thread bit for bit, as if it had never stopped.
+        it, to the same filters, as if it had never stopped; on one thread bit for bit, unless images are of sizes
+        that were not met before the stop (their transforms are planned anew), or the engine is SPORCO's, of several.
     checkpoint_seconds : float, default 60
 
     Raises
