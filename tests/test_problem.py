@@ -204,6 +204,8 @@ def test_states_know_what_norms_do_not_tell(rng, method):
         CSCProblem(signal, -filters, 0.1),
         CSCProblem(signal, filters[::-1].copy(), 0.1),
         CSCProblem(signal, filters, L1(np.array([0.1, 0.1, 0.1, 0.0999]))),
+        CSCProblem(signal, filters, 0.1 * (1 - 3e-6)),
+        CSCProblem(signal * (1 - 2e-6), filters, 0.1),
     ):
         with pytest.raises(ValueError, match="state is of another problem"):
             solve(other, method, state=state)

@@ -294,3 +294,10 @@ def test_the_command(tmp_path, truth, capsys):
         assert run(*arguments) == 2
         assert message in capsys.readouterr().err
     assert not (tmp_path / "x.png").exists()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (5,)])
+def test_a_sinogram_has_two_axes_and_is_not_empty(tmp_path, capsys, shape):
+    np.save(tmp_path / "data.npy", np.ones(shape, np.float32))
+    assert main(["reconstruct", "ct", str(tmp_path / "data.npy"), "-o", str(tmp_path / "out.npy")]) == 2
+    assert "sinogram must be (angle, detector) and not empty; got shape" in capsys.readouterr().err
