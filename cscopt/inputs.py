@@ -9,7 +9,7 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
-from cscopt.linop import LinearOperator, dot_test, inner
+from cscopt.linop import LinearOperator, inner, mismatch
 from cscopt.penalties import L1, Penalty
 
 _EXACT, _NEARLY = 1e-3, 1e-2
@@ -104,11 +104,12 @@ def check_adjoint(forward: LinearOperator, signal: Array) -> None:
     if bool(xp.any(forward.apply(xp.zeros_like(back)) != 0)):
         raise ValueError("forward must be linear; what it makes of zero is not zero")
     x, y = _noise(back, 0), _noise(data, 1)
-    smooth = dot_test(forward, back, data)
-    rough = max(dot_test(forward, x, forward.apply(x)), dot_test(forward, forward.adjoint(y), y))
+    image, turned = forward.apply(x), forward.adjoint(y)
+    smooth = mismatch(back, data, ahead, back)
+    rough = max(mismatch(x, image, image, forward.adjoint(image)), mismatch(turned, y, forward.apply(turned), turned))
     if not (smooth < _EXACT and rough < _NEARLY):
-        mismatch = max(smooth, rough)
-        raise ValueError(f"forward.adjoint must be the adjoint of forward.apply; the dot test is off by {mismatch:.1e}")
+        off = max(smooth, rough)
+        raise ValueError(f"forward.adjoint must be the adjoint of forward.apply; the dot test is off by {off:.1e}")
     if forward.norm is not None:
         if isinstance(forward.norm, str):
             raise TypeError(f"forward.norm must be a number; got {forward.norm!r:.60}")

@@ -181,11 +181,15 @@ def dot_test(operator: LinearOperator, x: Array, y: Array) -> float:
         raise TypeError(f"operator must be a LinearOperator; got {type(operator).__name__}")
     checks.batch_of(x, operator.input_shape, "x")
     checks.batch_of(y, operator.output_shape, "y")
-    image, back = operator.apply(x), operator.adjoint(y)
+    return mismatch(x, y, operator.apply(x), operator.adjoint(y))
+
+
+def mismatch(x: Array, y: Array, image: Array, back: Array) -> float:
+    """What `dot_test` gives, from image = A x and back = Aᴴ y."""
     left, right = inner(y, image), inner(back, x)
-    mismatch = abs(left - right) if is_complex(x) else abs(complex(left).real - complex(right).real)
+    off = abs(left - right) if is_complex(x) else abs(complex(left).real - complex(right).real)
     size = math.sqrt(abs(inner(image, image)) * abs(inner(y, y)))
-    return float(mismatch / size) if size > 0 else float(mismatch)
+    return float(off / size) if size > 0 else float(off)
 
 
 class _Product(LinearOperator):

@@ -390,8 +390,7 @@ def test_small_and_large_weights_in_float32(size):
     rng = np.random.default_rng(0)
     weights = rng.uniform(0.5, 1.5, SIGNAL.shape)
     expected = solve(CSCProblem(SIGNAL, FILTERS, 0.5, mask=weights), "fista", tol=1e-5).objective
-    arrays = (a.astype(np.float32) for a in (SIGNAL, FILTERS, weights * size))
-    signal, filters, weights = arrays
+    signal, filters, weights = (a.astype(np.float32) for a in (SIGNAL, FILTERS, weights * size))
     found = solve(CSCProblem(signal, filters, 0.5 * size**2, mask=weights), "working-set", tol=1e-3)
     assert found.status == "converged"
     assert found.objective / size**2 == pytest.approx(expected, rel=2e-3)
