@@ -11,6 +11,7 @@ from cscopt import checks
 
 if TYPE_CHECKING:
     from cscopt.codes import SparseCodes
+    from cscopt.kernels import FilterSpectrum
     from cscopt.kernels.sites import Sites
     from cscopt.kernels.tiles import Correlator
 
@@ -29,15 +30,15 @@ def sites_of(synthesis: Any, taps: Any) -> Sites:
     return MirroredSites(taps, synthesis.space, synthesis.groups)
 
 
-def correlator_of(synthesis: Any, taps: Any, spectra: Any) -> Correlator:
-    """Correlation with all filters, tile by tile; `spectra` are theirs on the grid, or None."""
+def correlator_of(synthesis: Any, taps: Any, known: FilterSpectrum | None) -> Correlator:
+    """Correlation with all filters, tile by tile; `known` are their spectra on the grid, where they were computed."""
     if synthesis.mirror is None:
         from cscopt.kernels.tiles import Correlator
 
-        return Correlator(taps, synthesis.grid, synthesis.like.dtype, spectra=spectra)
+        return Correlator(taps, synthesis.grid, synthesis.like.dtype, known=known)
     from cscopt.kernels.mirrored import MirroredCorrelator
 
-    return MirroredCorrelator(taps, synthesis.space, synthesis.grid, synthesis.like.dtype, spectra)
+    return MirroredCorrelator(taps, synthesis.space, synthesis.like.dtype, known)
 
 
 def keys_of(synthesis: Any, index: Any) -> Any:

@@ -127,7 +127,7 @@ class Synthesis(LinearOperator):
     def correlator(self) -> Correlator:
         """Correlation with all filters tile by tile (NumPy only)."""
         known = self.__dict__.get("filters") if self.factor is None else None
-        return correlator_of(self, self._taps, None if known is None else known.values)
+        return correlator_of(self, self._taps, known)
 
     @cached_property
     def gram(self) -> tuple[Array, Array | None]:

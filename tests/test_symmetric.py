@@ -1,6 +1,7 @@
 """The symmetric boundary: by its definition, against the explicit matrix, and what does not serve it."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,7 +20,11 @@ from cscopt import (
     solve,
 )
 from cscopt.backend import to_numpy
+from cscopt.kernels.mirrored import MirroredCorrelator
+from cscopt.kernels.reference import Levels
+from cscopt.kernels.tiles import cuts
 from cscopt.operators import Decimate
+from cscopt.synthesis import Synthesis
 
 SIZES = [((9,), (4,)), ((5,), (5,)), ((9, 8), (3, 4)), ((6, 7), (6, 1)), ((5, 4, 6), (2, 3, 4))]
 
@@ -167,3 +172,46 @@ def test_what_does_not_serve_it(rng):
     for penalty in (L1MinusL2(0.1), GradientL1(0.1, 0.1)):
         with pytest.raises(ValueError, match=f"symmetric' serves the penalties L0, .* got {type(penalty).__name__}"):
             CSCProblem(signal, bank, penalty, boundary="symmetric")
+
+
+@pytest.mark.parametrize("shape", [(40, 37), (300,), (13, 14, 12)], ids=str)
+@pytest.mark.parametrize("support", [(5, 4, 3), (4, 1, 2), (9, 9, 3)], ids=str)
+def test_tiles_are_folded_back_at_the_border(rng, shape, support, monkeypatch):
+    """However an axis is cut, correlations are those of the whole image: `Eᵀ` meets both ends within one tile."""
+    support = support[: len(shape)]
+    bank, image = ConvDictionary(rng.standard_normal((3, 2, *support))), rng.standard_normal((1, 2, *shape))
+    synthesis = Synthesis(bank.filters, shape, "symmetric", 2)
+    level = rng.uniform(0.5, 1, (1, 3))
+    maps = synthesis.adjoint(image)[0] / level[0].reshape((3, *(1 for _ in shape)))
+    ways = [cuts(n, k, 2, seam=k - 1, least=k // 2) for n, k in zip(shape, support, strict=True)]
+    assert any(axis.step < n for way, n in zip(ways, shape, strict=True) for axis in way)
+    for axes in itertools.product(*(way[:: max(1, len(way) - 1)] for way in ways)):  # the shortest, and whole
+        monkeypatch.setattr(MirroredCorrelator, "_cuts", lambda self, n, k, axes=axes: [axes[shape.index(n)]])
+        worst, found, cells = MirroredCorrelator(bank.filters, shape, np.float64).pick(
+            image, Levels(level, None, False), 2.0
+        )
+        assert worst == pytest.approx(np.abs(maps).max(), rel=1e-10)
+        q, m = np.divmod(found, 3)
+        np.testing.assert_allclose(np.abs(maps.reshape(3, -1)[m, q]), cells[cells > 0], rtol=1e-10)
+        assert len(found) == np.count_nonzero(largest_of_cells(np.abs(maps).max(axis=0), 2) > 2)
+
+
+def largest_of_cells(image, cell):
+    """The largest entry of each cell."""
+    for axis in range(image.ndim):
+        image = np.maximum.reduceat(image, np.arange(0, image.shape[axis], cell), axis=axis)
+    return image
+
+
+def test_memory_follows_the_image_not_the_filters(rng):
+    """The working set holds spectra of a tile, whatever the boundary."""
+    signal = rng.standard_normal((1, 1, 512, 512)).astype(np.float32)
+    bank = ConvDictionary(rng.standard_normal((64, 1, 9, 9)).astype(np.float32)).normalized()
+    problem = CSCProblem(signal, bank, 10.0, boundary="symmetric")
+    one = problem.synthesis.maps_bytes(1, signal)
+    tracemalloc.start()
+    try:
+        assert solve(problem, "working-set").status == "converged"
+        assert tracemalloc.get_traced_memory()[1] < one / 2
+    finally:
+        tracemalloc.stop()

@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from cscopt.kernels.reference import FilterSpectrum
 from cscopt.kernels.scalars import compiled
 from cscopt.kernels.sites import Sites, three
-from cscopt.kernels.tiles import Axis, Correlator
+from cscopt.kernels.tiles import Axis, Correlator, cuts
 
 
 class MirroredSites(Sites):
@@ -55,34 +56,29 @@ class MirroredSites(Sites):
 
 
 class MirroredCorrelator(Correlator):
-    r"""`Correlator` for atoms of mirrored codes: one tile, whose borders are folded back.
+    """`Correlator` for atoms of mirrored codes: tiles at the border reach beyond it, and are folded back."""
 
-    Parameters
-    ----------
-    filters, dtype, cell, spectra
-        As in `Correlator`.
-    space : tuple of int
-        Of the image, and of the codes.
-    grid : tuple of int
-        At least image and support, less one, long.
-    """
-
-    def __init__(
-        self, filters: Any, space: tuple[int, ...], grid: tuple[int, ...], dtype: Any, spectra: Any = None
-    ) -> None:
+    def __init__(self, filters: Any, space: tuple[int, ...], dtype: Any, known: FilterSpectrum | None = None) -> None:
         self.half = three(tuple(k // 2 for k in filters.shape[2:]), 0)
         self.before = three(tuple(k - 1 - k // 2 for k in filters.shape[2:]), 0)
-        axes = tuple(Axis(length, n) for length, n in zip(grid, space, strict=True))
-        super().__init__(filters, space, dtype, spectra=spectra, axes=axes)
+        super().__init__(filters, space, dtype, known=known)
+
+    def _cuts(self, n: int, k: int) -> list[Axis]:
+        return cuts(n, k, self.cell, seam=k - 1, least=k // 2)
 
     def _load(self, image: Any, origin: tuple[int, ...], tile: Any) -> None:
-        """The image on the grid, half a support from its origin: a coefficient's correlation stands at its place."""
-        tile[...] = 0
-        tile[(slice(None), *(slice(h, h + n) for h, n in zip(self.half, self.extents, strict=True)))] = image
+        """The image about a tile, half a support on, so that a coefficient's correlation stands at its place.
 
-    def _settle(self, maps: Any) -> None:
-        for axis, (n, before, after) in enumerate(zip(self.extents, self.before, self.half, strict=True), start=1):
-            fold(maps.reshape((-1, maps.shape[axis], math.prod(maps.shape[axis + 1 :]))), n, before, after)
+        The tile's last `before` pixels are those before its origin.
+        """
+        begin = tuple(o - h - b for o, h, b in zip(origin, self.half, self.before, strict=True))
+        lay(image, begin, self.before, tile)
+
+    def _settle(self, maps: Any, origin: tuple[int, ...]) -> None:
+        rest = zip(origin, self._valid(origin), self.extents, self.before, self.half, strict=True)
+        for axis, (first, valid, n, before, after) in enumerate(rest, start=1):
+            lines = maps.reshape((-1, maps.shape[axis], math.prod(maps.shape[axis + 1 :])))
+            fold(lines, valid, before if first == 0 else 0, after if first + valid == n else 0)
 
 
 def _forms(k: int) -> Any:
@@ -97,6 +93,20 @@ def _forms(k: int) -> Any:
             if 0 <= t < n:
                 forms[form, t - start, tap] += 1
     return forms
+
+
+@compiled
+def lay(image: Any, begin: Any, before: Any, tile: Any) -> None:
+    """Cut a tile (channels, T0, T1, T2) out of an image, zero outside it, from `begin` on; turn it by −`before`."""
+    for c in range(tile.shape[0]):
+        for i in range(tile.shape[1]):
+            a = begin[0] + (i + before[0]) % tile.shape[1]
+            for j in range(tile.shape[2]):
+                b = begin[1] + (j + before[1]) % tile.shape[2]
+                inside = 0 <= a < image.shape[1] and 0 <= b < image.shape[2]
+                for e in range(tile.shape[3]):
+                    at = begin[2] + (e + before[2]) % tile.shape[3]
+                    tile[c, i, j, e] = image[c, a, b, at] if inside and 0 <= at < image.shape[3] else 0
 
 
 @compiled

@@ -16,7 +16,7 @@ import numpy as np
 from cscopt import checks, fft
 from cscopt.kernels import cells, pointwise
 from cscopt.kernels.pool import shared_out
-from cscopt.kernels.reference import Levels
+from cscopt.kernels.reference import FilterSpectrum, Levels
 from cscopt.kernels.sites import three
 
 _CHUNK, _SHORT = 1 << 15, 16
@@ -47,10 +47,8 @@ class Correlator:
         Of images and codes, real or complex.
     cell : int, default 2
         Side of the cells of which `pick` proposes one coefficient each.
-    spectra : ndarray, optional
-        Those of the filters on the grid, where they are known: a tile may be the whole grid.
-    axes : tuple of Axis, optional
-        How to cut the grid; the cheapest way if absent. `spectra` are on these tiles then.
+    known : FilterSpectrum, optional
+        Those of the filters on some grid, which a tile may have as well.
 
     Attributes
     ----------
@@ -65,27 +63,29 @@ class Correlator:
         grid: tuple[int, ...],
         dtype: Any,
         cell: int = 2,
-        spectra: Any = None,
-        axes: tuple[Axis, ...] | None = None,
+        known: FilterSpectrum | None = None,
     ) -> None:
         self.grid, self.dtype, self.cell = grid, np.dtype(dtype), cell
-        self.axes = _cut(grid, filters.shape[2:], cell) if axes is None else axes
+        self.axes = _cheapest(grid, [self._cuts(n, k) for n, k in zip(grid, filters.shape[2:], strict=True)])
         self.tile = tuple(axis.length for axis in self.axes)
-        if spectra is None or (axes is None and self.tile != tuple(grid)):
-            if math.prod(self.tile) > _MANY:
-                needed = math.prod(filters.shape[:2]) * math.prod(self.tile) * 2 * self.dtype.itemsize
-                tile = "×".join(str(n) for n in self.tile)
-                checks.memory(
-                    needed, filters, f"spectra of {len(filters)} filters on {tile} pixels", "use fewer filters"
-                )
-            spectra = fft.forward(np.asarray(filters, self.dtype), self.tile, singly=True)
-        self.spectra = spectra
-        self.bank = spectra.reshape((*spectra.shape[:2], -1))
+        self.spectra = known.values if known is not None and known.grid == self.tile else self._transformed(filters)
+        self.bank = self.spectra.reshape((*self.spectra.shape[:2], -1))
         self.extents = three(grid)
         self.origins = list(itertools.product(*(range(0, n, a.step) for n, a in zip(grid, self.axes, strict=True))))
         maps = len(filters)
         self.count = fft.divisor(maps, _CHUNK // math.prod(self.tile))
         self.chunks = maps // self.count
+
+    def _cuts(self, n: int, k: int) -> list[Axis]:
+        """Ways to cut an axis of n pixels worth a thought, for a support of k."""
+        return cuts(n, k, self.cell)
+
+    def _transformed(self, filters: Any) -> Any:
+        if math.prod(self.tile) > _MANY:
+            needed = math.prod(filters.shape[:2]) * math.prod(self.tile) * 2 * self.dtype.itemsize
+            what = f"spectra of {len(filters)} filters on {'×'.join(str(n) for n in self.tile)} pixels"
+            checks.memory(needed, filters, what, "use fewer filters")
+        return fft.forward(np.asarray(filters, self.dtype), self.tile, singly=True)
 
     def worst(self, image: Any, levels: Levels) -> float:
         """max |⟨d_m(· − p), image⟩| / Λ (its positive part if codes are) over an image (groups, channels, *grid)."""
@@ -127,7 +127,7 @@ class Correlator:
                 pointwise.spread(self.bank[first : first + self.count], source, space.spectrum.reshape(self.count, -1))
                 space.inverse()
                 maps = space.signal.reshape((self.count, *three(self.tile)))
-                self._settle(maps)
+                self._settle(maps, origin)
                 here = None if weight is None else weight[group % len(weight)]
                 if here is not None and len(here) > 1:
                     here = here[first : first + self.count]
@@ -156,8 +156,8 @@ class Correlator:
         """Write the tile that begins at `origin` of an image."""
         cells.cut(image, origin, tile)
 
-    def _settle(self, maps: Any) -> None:
-        """What correlations of a tile still need."""
+    def _settle(self, maps: Any, origin: tuple[int, ...]) -> None:
+        """What correlations of the tile that begins at `origin` still need."""
 
     def _valid(self, origin: tuple[int, ...]) -> tuple[int, ...]:
         steps = three(tuple(axis.step for axis in self.axes))
@@ -167,33 +167,45 @@ class Correlator:
         return min(self.cell, n)
 
 
-def _cut(grid: tuple[int, ...], support: tuple[int, ...], cell: int) -> tuple[Axis, ...]:
+def _cheapest(grid: tuple[int, ...], ways: list[list[Axis]]) -> tuple[Axis, ...]:
     """The cheapest tiles: few transformed pixels for those that are kept, few at a time, and fast lengths."""
-    best, choice = math.inf, None
-    for axes in itertools.product(*(_cuts(n, k, cell) for n, k in zip(grid, support, strict=True))):
+
+    def cost(axes: tuple[Axis, ...]) -> float:
         pixels = math.prod(axis.length for axis in axes)
         tiles = math.prod(-(-n // axis.step) for n, axis in zip(grid, axes, strict=True))
-        cost = tiles * pixels * (1 + _DOUBLING * max(0.0, math.log2(pixels / _CACHED))) * max(1.0, pixels / _MANY)
-        cost *= (1 + _LINE / axes[-1].length) * (_ODD if axes[-1].length % 2 else 1.0)
-        if cost < best:
-            best, choice = cost, axes
-    assert choice is not None
-    return choice
+        each = (1 + _DOUBLING * max(0.0, math.log2(pixels / _CACHED))) * max(1.0, pixels / _MANY)
+        last = axes[-1].length
+        return tiles * pixels * each * (1 + _LINE / last) * (_ODD if last % 2 else 1.0)
+
+    return min(itertools.product(*ways), key=cost)
 
 
-def _cuts(n: int, k: int, cell: int) -> list[Axis]:
-    """Tiles worth a thought for an axis: whole, or ever longer ones that transform fewer pixels in all."""
-    if n <= _SHORT and fft.fast_length(n) == n:
+def cuts(n: int, k: int, cell: int, seam: int = 0, least: int = 0) -> list[Axis]:
+    """Tiles worth a thought for an axis: whole, or ever longer ones that transform fewer pixels in all.
+
+    Parameters
+    ----------
+    n, k : int
+        Pixels, and the support.
+    cell : int
+        What steps are multiples of.
+    seam : int
+        How much more than k − 1 pixels of a tile are lost; a whole axis, which is circular if this is 0, loses this.
+    least : int
+        Pixels that the first and the last of several tiles must have.
+    """
+    fits = seam > 0 or fft.fast_length(n) == n
+    if n <= _SHORT and not seam and fits:
         return [Axis(n, n)]
-    found, least = [], math.inf
-    for length in _lengths(k + cell - 1, n + k - 1):
-        step = (length - k + 1) // cell * cell
+    lost, found, fewest = k - 1 + seam, [], math.inf
+    for length in _lengths(lost + cell, n + lost):
+        step = (length - lost) // cell * cell
         total = -(-n // step) * length
-        if total < least:
+        if total < fewest and (step >= n or min(step, n - (n - 1) // step * step) >= least):
             found.append(Axis(length, min(step, n)))
-            least = total
-    if fft.fast_length(n) == n:
-        found.append(Axis(n, n))
+            fewest = total
+    if fits:
+        found.append(Axis(fft.fast_length(n + seam), n))
     return found
 
 

@@ -51,8 +51,7 @@ class WorkingSet(Solver):
     under one atom, with momentum between sweeps; then drops zeros, recomputes r = W²(y − D x), and correlates it with
     all filters, tile by tile: that gives the certificate, and of each small cell the worst violator of
     |⟨d_j, r⟩| ≤ λ, to be added. Time and memory follow the number of coefficients that are not zero, and the size of
-    the image, not of the maps (boundary "symmetric" alone keeps the filters' spectra on the whole grid). It serves
-    NumPy arrays without a forward operator, and all boundaries.
+    the image, not of the maps. It serves NumPy arrays without a forward operator, and all boundaries.
 
     Parameters
     ----------
