@@ -104,3 +104,30 @@ def test_admm_begins_with_the_multiplier_of_the_codes_it_is_given():
     settled = solve(high, tol=1e-5)
     state = ADMM().step(high, ADMM().init(high, settled.codes))
     assert np.abs(ADMM().codes(high, state) - settled.codes).max() < 0.02 * np.abs(settled.codes).max()
+
+
+def test_a_state_that_goes_on_counts_its_iterations_before_it_is_handed_over():
+    smooth = problem(PICTURE - PICTURE.mean())
+    begun = solve(smooth, max_iter=30)
+    assert begun.solver.name == "working-set"
+    found = solve(smooth, state=begun.state)
+    assert (found.solver.name, found.status) == ("admm", "converged")
+    assert found.history["iteration"][:11] == [float(k) for k in range(11)]  # ten of the forty were left
+    late = solve(smooth, state=solve(smooth, max_iter=50).state)
+    assert (late.solver.name, late.status) == ("admm", "converged")
+    assert late.history["iteration"][:2] == [0.0, 10.0]
+
+
+def test_a_few_dense_maps_do_not_make_dense_codes():
+    high = problem(lowpass.split(PICTURE)[1])
+    for few, name in ((1, "working-set"), (8, "admm")):
+        level = np.full(32, 0.3 * high.lambda_max, np.float32)
+        level[:few] *= 1e-6
+        found = solve(high.with_penalty(L1(level)), max_iter=1)
+        assert found.solver.name == name
+        assert ("λ, but for its least 10%, is λ_max / 3.33" in found.reason) == (few == 1)
+
+
+def test_zero_codes_are_said_to_be_zero():
+    assert "λ is at least λ_max" in solve(problem(np.zeros_like(PICTURE))).reason
+    assert "λ is at least λ_max" in solve(problem(PICTURE, 1e3)).reason

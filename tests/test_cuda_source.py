@@ -148,6 +148,11 @@ def test_one_level_serves_all_rows_and_blocks_may_be_large(emulated, monkeypatch
     compare(emulated, spectrum, levels._replace(level=levels.level[:1]), image, x, z, 1e-12)
 
 
+def test_more_parts_than_threads_add_up(emulated, rng):
+    """A thread of `total` takes every 64th part: here up to three, and on real pictures dozens."""
+    compare(emulated, *make(rng, "float64", (3, 4), "none", False, rows=1, maps=150), 1e-12)
+
+
 def test_a_strided_state_is_copied_and_returned(emulated, rng):
     spectrum, levels, image, x, _ = make(rng, "float64", (9, 8), "none", False)
     strided = np.swapaxes(np.ascontiguousarray(np.swapaxes(x, 2, 3)), 2, 3)

@@ -1,10 +1,12 @@
 """The fused kernels against the reference, and the reference's steps against their definition."""
 
+import importlib
+
 import numpy as np
 import pytest
 
 from cscopt import fft, set_threads
-from cscopt.kernels import FilterSpectrum, Levels, reference
+from cscopt.kernels import FilterSpectrum, Levels, reference, scalars
 from cscopt.kernels import numba as fused
 
 GRIDS = [(33,), (12, 10), (40, 41), (5, 6, 7)]
@@ -111,3 +113,19 @@ def test_steps_run_in_every_namespace(space, rng):
         to_numpy(v), 1.5 * (2 * y - a + c) + (1 - 1.5) * y + (a - y), rtol=space.rtol, atol=space.rtol
     )
     assert to_numpy(b).shape == to_numpy(z).shape
+
+
+def test_cached_loops_are_compiled_anew_when_any_loop_changes(tmp_path, monkeypatch):
+    """Numba itself looks at the file of the outer function alone, and would go on with what it inlined."""
+    (tmp_path / "a_loop.py").write_text("def double(a):\n    return 2 * a\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    double = importlib.import_module("a_loop").double
+
+    def hits():
+        loop = scalars.compiled(double)
+        assert loop(3.0) == 6.0
+        return sum(loop.stats.cache_hits.values())
+
+    assert [hits(), hits()] == [0, 1]
+    monkeypatch.setattr(scalars, "_sources", lambda: "another")
+    assert [hits(), hits()] == [0, 1]

@@ -9,6 +9,7 @@ from cscopt import (
     ElasticNet,
     GradientL1,
     GroupL1,
+    SparseCodes,
     TotalVariation,
     solve,
 )
@@ -69,3 +70,31 @@ def test_other_fits_begin_near_the_codes(method):
     good = solve(problem, method, tol=1e-2, max_iter=1000)
     begun = solve(problem, method, x0=good.codes, max_iter=0)
     assert begun.objective < 1.5 * good.objective
+
+
+@pytest.mark.parametrize("method", ["ista", "fista", "admm", "working-set"])
+def test_a_bound_once_found_is_kept(method):
+    """In the state, so that who goes on from it begins with the gap that was reported."""
+    problem = CSCProblem(IMAGE, FILTERS, L1(1.0))
+    first = solve(problem, method, tol=1e-9, max_iter=7 if method == "working-set" else 25)
+    again = solve(problem, method, state=first.state, tol=1e-9, max_iter=0)
+    assert 0 < again.gap <= first.gap * (1 + 1e-9)
+    seen = []
+    solve(problem, method, tol=1e-9, max_iter=20, check_every=1, callback=lambda it: seen.append((it.state, it.gap)))
+    for state, gap in seen[:-1]:
+        assert solve(problem, method, state=state, tol=1e-9, max_iter=0).gap <= gap * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("method", ["ista", "fista", "admm", "primal-dual", "working-set"])
+def test_codes_of_any_kind_of_number_are_taken_and_complex_ones_refused(method):
+    problem = CSCProblem(IMAGE, FILTERS, L1(5.0))
+    x0 = np.zeros(problem.codes_shape)
+    x0[0, 1, 3, 4] = 1
+    wanted = solve(problem, method, x0=x0, max_iter=1).objective
+    for dtype in (np.float16, np.float32, ">f8", np.int32, bool):
+        assert solve(problem, method, x0=x0.astype(dtype), max_iter=1).objective == wanted
+    for given in (x0 + 1j, SparseCodes.from_dense(x0 + 1j)):
+        with pytest.raises(TypeError, match="codes must be real here; got complex128"):
+            solve(problem, method, x0=given)
+    with pytest.raises(ValueError, match="codes must have shape"):
+        solve(problem, method, x0=SparseCodes.from_dense(x0[:, :2]))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,9 +21,22 @@ OPTIONS: dict[str, Any] = {"fastmath": True, "error_model": "numpy"}
 def compiled(function: Function) -> Function:
     """Compile without the interpreter lock, cached on disk where any cache folder can be written."""
     try:
-        return njit(nogil=True, cache=True, **OPTIONS)(function)
+        loop = njit(nogil=True, cache=True, **OPTIONS)(function)
     except RuntimeError:  # Numba found no writable cache folder
         return njit(nogil=True, **OPTIONS)(function)
+    file = getattr(loop._cache, "_cache_file", None)
+    if file is not None:  # Numba asks whether the function's own file changed; what it calls lies in others
+        file._source_stamp = (file._source_stamp, _sources())
+    return loop
+
+
+@cache
+def _sources() -> str:
+    """A digest of all loops' sources."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def inlined(function: Function) -> Function:

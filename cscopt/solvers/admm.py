@@ -113,7 +113,7 @@ class ADMM(Solver):
 
     def arrays_for(self, problem: CSCProblem) -> int:
         extra = 0 if problem.datafit.quadratic else 3  # the sum of v, and their mean at looks
-        return self.arrays + extra + (4 if problem.penalty.curved else 0)  # spectra of the maps
+        return super().arrays_for(problem) + extra + (3 if problem.penalty.curved else 0)  # spectra of the maps
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> ADMMState:
         v = start(problem, x0)

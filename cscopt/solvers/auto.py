@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from cscopt.backend import free_memory, is_numpy, namespace
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cscopt.backend import free_memory, is_array, is_numpy
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
@@ -13,6 +18,9 @@ from cscopt.solvers.working_set import WorkingSet
 
 _DENSE = 50.0
 """λ_max/λ, a filter, from which codes are so dense that ADMM reached a gap of 1e-3 first (benchmarks/choice.py)."""
+
+_LEAST = 0.1
+"""Share of the coefficients whose λ, if it is less than all others, does not count."""
 
 PATIENCE, FAR = 40, 3e-3
 """Iterations in which a working set comes down to such a gap, or is slower than ADMM from its codes: atoms that overlap
@@ -40,12 +48,26 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return ADMM(), "of those that serve this penalty, the one whose quadratic step is exact"
     if not is_numpy(problem.signal):
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
-    ratio = float(namespace(problem.zero_violation).max(problem.zero_violation))
+    ratio, what = _ratio(problem), "λ"
+    if ratio >= _DENSE * problem.synthesis.n_filters and is_array(problem.penalty.lam):
+        ratio, what = _ratio(problem.with_penalty(_raised(problem.penalty))), f"λ, but for its least {_LEAST:.0%},"
+    told = f"{what} is λ_max / {ratio:.3g}" if ratio > 1 else "λ is at least λ_max"
     if ratio < _DENSE * problem.synthesis.n_filters:
-        return WorkingSet(), f"few coefficients will not be zero: λ is λ_max / {ratio:.3g}"
+        return WorkingSet(), f"few coefficients will not be zero: {told}"
     if not _fits(problem, ADMM()):
         return WorkingSet(), "arrays of all maps would not fit into memory"
-    return ADMM(), f"many coefficients will not be zero: λ is λ_max / {ratio:.3g}"
+    return ADMM(), f"many coefficients will not be zero: {told}"
+
+
+def _ratio(problem: CSCProblem) -> float:
+    """max |Dᴴ Wᴴ W y| / Λ, λ_max/λ where λ is one number."""
+    return float(np.max(problem.zero_violation))
+
+
+def _raised(penalty: Any) -> Any:
+    """A penalty whose least λ are as large as what most exceed: a few dense maps do not make dense codes."""
+    least = np.quantile(penalty.lam, _LEAST, method="lower")
+    return replace(penalty, lam=np.maximum(penalty.lam, least))
 
 
 def relief(problem: CSCProblem, solver: Solver) -> tuple[Solver, str] | None:

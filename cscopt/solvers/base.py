@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, ClassVar
 
-from cscopt.backend import Array, asarray_like, is_array, is_cupy, is_numpy, is_torch, namespace
+from cscopt import checks
+from cscopt.backend import Array, asarray_like, is_array, is_complex, is_cupy, is_numpy, is_torch, namespace
 from cscopt.certificate import Certificate, certify_rows
 from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
@@ -48,8 +49,10 @@ class Solver:
             raise ValueError(f"{self.name} needs a convex penalty; use 'fista' or 'ista'")
 
     def arrays_for(self, problem: CSCProblem) -> int:
-        """`arrays`, for this problem."""
-        return self.arrays
+        """`arrays`, and what this problem adds: levels by place, sweeps in stages, or spectra for a quadratic part."""
+        if problem.fused:
+            return self.arrays + (0 if problem.levels.weight is None else 2)
+        return self.arrays + (10 if problem.penalty.curved else 7)
 
     def init(self, problem: CSCProblem, x0: Any = None) -> Any:
         """First state, from zero codes or from x0 (batch, maps, *code space)."""
@@ -107,7 +110,7 @@ def start(problem: CSCProblem, x0: Any) -> Array:
     """Starting codes on the grid: zero, or a copy of x0 (its positive part for non-negative codes)."""
     xp = namespace(problem.signal)
     if isinstance(x0, SparseCodes):
-        x0 = asarray_like(x0.to_dense(), problem.signal, problem.code_dtype)
+        x0 = asarray_like(checked_codes(problem, x0).to_dense(), problem.signal, problem.code_dtype)
     if x0 is None:
         synthesis = problem.synthesis
         shape = (problem.batch * synthesis.groups, synthesis.n_filters, *synthesis.grid)
@@ -116,6 +119,22 @@ def start(problem: CSCProblem, x0: Any) -> Array:
     if problem.penalty.nonnegative:
         rows = xp.where(rows > 0, rows, xp.zeros_like(rows))
     return copy(rows)
+
+
+def checked_codes(problem: CSCProblem, codes: SparseCodes) -> SparseCodes:
+    """Sparse codes that fit the problem.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shape, kind or values do not.
+    """
+    if codes.shape != problem.codes_shape:
+        raise ValueError(f"codes must have shape {problem.codes_shape}; got {codes.shape}")
+    checks.finite(codes.values, "codes")
+    if is_complex(codes.values) and not is_complex(problem.code_like):
+        raise TypeError(f"codes must be real here; got {codes.values.dtype}")
+    return codes
 
 
 def copy(array: Array) -> Array:

@@ -48,9 +48,10 @@ def solve(
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
         "auto" is the working set where codes will be sparse (L1, NumPy arrays without a forward operator), else ADMM,
         or FISTA where there is a forward operator; ADMM for fits other than least squares. A working set with a gap
-        above 3e-3 after 40 iterations hands its codes to ADMM (circular boundary, no weights). The primal-dual method
-        serves what these do not, sums of penalties, and such fits with any operator; and what the working set does not
-        where weights or the boundary keep D x from the frequency domain. `Solution.reason` says why.
+        above 3e-3 after 40 iterations, those of a state it goes on from among them, hands its codes to ADMM (circular
+        boundary, no weights, `tol` not 0, at least 120 iterations left). The primal-dual method serves what these do
+        not, sums of penalties, and such fits with any operator; and what the working set does not where weights or the
+        boundary keep D x from the frequency domain. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
@@ -91,11 +92,12 @@ def solve(
     _check(solver, problem)
     _check_memory(problem, solver)
     run = Run(problem, solver, float(tol), x0, state)
-    patient = method != "auto" or state is not None or tol == 0 or max_iter < 4 * PATIENCE
+    patience = max(0, PATIENCE - run.state.iteration)
+    patient = method != "auto" or tol == 0 or max_iter < patience + 3 * PATIENCE
     other = None if patient else relief(problem, solver)
     with _progress_bar(progress, max_iter, run.measure) as show, _deferred_interrupt() as interrupted:
         watch = _Watch(callback, show, interrupted, check_every)
-        status = watch.until(max_iter if other is None else PATIENCE, run)
+        status = watch.until(max_iter if other is None else patience, run)
         if other is not None and status == "max_iter" and run.active:
             if run.gaps.max() > FAR:
                 run, reason = run.handed_to(other[0]), other[1]
@@ -119,7 +121,8 @@ class _Watch:
         first = run.iterations
         for count in range(first, last + 1):
             stopped = self.interrupted()
-            if count == last or (count % every == 0 and (count > first or first == 0)):
+            seen = count == run.seen
+            if not seen and (count == last or count % every == 0):
                 row = run.look(count)
                 self.show(count, row[run.measure])
                 stopped = stopped or (self.callback is not None and _stops(self.callback, run, row))

@@ -49,7 +49,10 @@ def _traits(array: Array, lead: int) -> tuple[Array, Array]:
         projected = xp.matmul(projected, xp.astype(wave, array.dtype))
     if is_complex(array):
         projected = xp.real(projected) + 3 * xp.imag(projected)
-    square = xp.sum(xp.astype(xp.abs(array), xp.float64) ** 2, axis=tuple(range(lead, array.ndim)))
+    size, axes = xp.abs(array), tuple(range(lead, array.ndim))
+    peak = xp.max(size, axis=axes, keepdims=True)
+    size = size / xp.where(peak > 0, peak, xp.ones_like(peak))
+    square = xp.sum(size * size, axis=axes, dtype=xp.float64) * xp.reshape(peak, peak.shape[:lead]) ** 2
     norm = xp.sqrt(xp.where(square > 0, square, xp.ones_like(square)))
     return xp.log(norm), xp.astype(projected, xp.float64) / norm
 

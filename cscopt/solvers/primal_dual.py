@@ -88,7 +88,7 @@ class PrimalDual(Solver):
     adaptive: bool = True
     name: ClassVar[str] = "primal-dual"
     states: ClassVar[type] = PrimalDualState
-    arrays: ClassVar[int] = 6
+    arrays: ClassVar[int] = 10
     sums: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -110,7 +110,7 @@ class PrimalDual(Solver):
             if not (isinstance(part, TotalVariation) and part.of_image):
                 split += axes if isinstance(part, TotalVariation) else 1
         sums = 0 if problem.datafit.quadratic else 2 * split
-        return 2 + 4 * split + sums
+        return 6 + 4 * split + sums + (0 if problem.fused else 2)
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> PrimalDualState:
         fit = problem.datafit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,15 +57,15 @@ class Run:
         if state is not None:
             eps = float(namespace(problem.signal).finfo(problem.real).eps)
             self.state = _checked(state, self.state, eps)
+        self.duals = self._bound()
         self.active = list(range(problem.batch))
         self.done: list[tuple[list[int], Any]] = []
         self.objectives = np.zeros(problem.batch)
         self.gaps = np.full(problem.batch, np.inf)
-        self.duals = np.full(problem.batch, -np.inf)
         self.statuses = ["running"] * problem.batch
         self.iterations = 0
         self.marks = np.full(problem.batch, np.inf)
-        self.looks = 0
+        self.looks, self.seen = 0, -1
         self.history = History()
         self.measure = "gap" if problem.penalty.certified else "kkt_residual"
 
@@ -94,6 +94,7 @@ class Run:
             **report,
         }
         self.history.append(row)
+        self.seen = count
         return row
 
     def finish(self, status: str) -> None:
@@ -108,6 +109,7 @@ class Run:
         """The same run, for another solver to go on with from the codes so far."""
         new = Run(self.problem, solver, self.tol, self.solver.sparse_codes(self.problem, self.joint_state()), None)
         new.began, new.iterations, new.history, new.duals = self.began, self.iterations, self.history, self.duals
+        new.seen = self.seen
         return new
 
     def joint_state(self) -> Any:
@@ -115,7 +117,7 @@ class Run:
         states = [state for _, state in self.done]
         order = [i for items, _ in self.done for i in items]
         if self.active:
-            states.append(self.state)
+            states.append(self._noted(self.state, self.active))
             order += self.active
         return states[0] if len(states) == 1 else join_states(states, self._inverse(order))
 
@@ -147,6 +149,19 @@ class Run:
         self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))
         found = settled(compare(objectives, self.duals[items]), self._floor(items))
         self.gaps[items] = found.gap
+
+    def _bound(self) -> np.ndarray[Any, Any]:
+        """The best lower bounds that the state has seen."""
+        dual = getattr(self.state, "dual", None)
+        return np.full(self.problem.batch, -np.inf) if dual is None else np.array(to_numpy(dual), np.float64)
+
+    def _noted(self, state: Any, items: list[int]) -> Any:
+        """A state of some items with their best lower bounds, which whoever goes on from it begins with."""
+        if not hasattr(state, "dual"):
+            return state
+        xp = namespace(state.dual)
+        found = xp.asarray(self.duals[items].tolist(), dtype=state.dual.dtype, device=state.dual.device)
+        return replace(state, dual=xp.maximum(state.dual, found))
 
     def _retire(self) -> None:
         """Put away the items whose gap, computed from their codes alone, is small enough or stuck."""
@@ -188,7 +203,7 @@ class Run:
         for item, status in zip(items, statuses, strict=True):
             self.statuses[item] = status
         _, state = self._taken(positions)
-        self.done.append((items, state))
+        self.done.append((items, self._noted(state, items)))
         rest = [k for k in range(len(self.active)) if k not in set(positions)]
         if rest:
             self.running, self.state = self._taken(rest)

@@ -16,7 +16,7 @@ from cscopt.certificate import Certificate, compare
 from cscopt.codes import SparseCodes
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver
+from cscopt.solvers.base import Solver, checked_codes
 from cscopt.solvers.mark import mark
 
 if TYPE_CHECKING:
@@ -192,15 +192,10 @@ def _by_item(problem: CSCProblem, residual: Array) -> Array:
 
 def _sparse(problem: CSCProblem, x0: Any) -> SparseCodes:
     """Codes to start from, dense or sparse, as a list."""
-    if not isinstance(x0, SparseCodes):
-        problem.embed(x0)  # which checks it
-        return SparseCodes.from_dense(x0)
-    if x0.shape != problem.codes_shape:
-        raise ValueError(f"codes must have shape {problem.codes_shape}; got {x0.shape}")
-    checks.finite(x0.values, "codes")
-    if np.iscomplexobj(x0.values) and np.dtype(problem.code_dtype).kind != "c":
-        raise TypeError(f"codes must be real here; got {x0.values.dtype}")
-    return x0
+    if isinstance(x0, SparseCodes):
+        return checked_codes(problem, x0)
+    problem.embed(x0)  # which checks it
+    return SparseCodes.from_dense(np.asarray(x0, problem.code_dtype))
 
 
 def _first(problem: CSCProblem, x0: SparseCodes | None, item: int) -> ActiveSet:
