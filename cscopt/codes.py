@@ -78,6 +78,8 @@ class SparseCodes:
         """`scipy.sparse.csr_array` of shape (batch · maps, positions)."""
         from scipy.sparse import csr_array
 
+        if len(self.shape) < 3:
+            raise ValueError(f"codes must be (batch, maps, *space) here; got shape {self.shape}")
         positions = math.prod(self.shape[2:])
         rows, columns = np.divmod(self.index, positions)
         return csr_array((self.values, (rows, columns)), shape=(self.shape[0] * self.shape[1], positions))

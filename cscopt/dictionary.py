@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, device, is_array, namespace, to_numpy
+from cscopt.backend import Array, asarray_like, device, is_array, is_numpy, namespace, to_numpy
 from cscopt.codes import SparseCodes
 from cscopt.synthesis import Synthesis, pad
 
@@ -148,15 +148,20 @@ class ConvDictionary:
 
         Codes of C·M maps belong to a single-channel dictionary on C channels, channel-major.
         """
-        if isinstance(codes, SparseCodes):
-            return Synthesis.of_codes(self.filters, codes, boundary).apply_sparse(codes)
-        checks.floating(codes, "codes")
-        if codes.ndim != self.filters.ndim or codes.shape[1] % self.n_filters:
+        sparse = isinstance(codes, SparseCodes)
+        if sparse and not is_numpy(self.filters):
+            kind = type(self.filters)
+            told = f"{kind.__module__}.{kind.__qualname__}"
+            raise TypeError(f"sparse codes need filters in a NumPy array (`to_numpy` makes one); got {told}")
+        if not sparse:
+            checks.floating(codes, "codes")
+        if len(codes.shape) != self.filters.ndim or codes.shape[1] % self.n_filters:
             raise ValueError(
                 f"codes must be (batch, maps, *code space) with {len(self.support)} spatial axes and a multiple of "
                 f"{self.n_filters} maps; got shape {tuple(codes.shape)}"
             )
-        return Synthesis.of_codes(self.filters, codes, boundary).apply(codes)
+        synthesis = Synthesis.of_codes(self.filters, codes, boundary)
+        return synthesis.apply_sparse(codes) if sparse else synthesis.apply(codes)
 
     def analyze(self, image: Array, boundary: str = "circular") -> Array:
         r"""The adjoint of `synthesize`: correlations of an image (batch, C, \*space) with all filters."""

@@ -95,6 +95,21 @@ def test_sparse_codes_round_trip(tmp_path, rng, dtype):
     np.testing.assert_array_equal(back.to_scipy().toarray(), dense.reshape(6, 35))
 
 
+def test_sparse_codes_that_do_not_fit_a_dictionary():
+    bank = ConvDictionary(np.eye(9).reshape((9, 1, 3, 3)))
+    for shape in ((1, 9, 8), (1, 9, 8, 8, 8), (9,), (1, 8, 8, 8)):
+        codes = SparseCodes(np.array([0]), np.ones(1), shape)
+        with pytest.raises(ValueError, match="with 2 spatial axes and a multiple of 9 maps; got shape"):
+            codes.synthesize(bank)
+    with pytest.raises(ValueError, match=r"codes must be \(batch, maps, \*space\) here; got shape \(9,\)"):
+        SparseCodes(np.array([0]), np.ones(1), (9,)).to_scipy()
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"sparse codes need filters in a NumPy array .*; got torch\.Tensor"):
+        SparseCodes(np.array([0]), np.ones(1), (1, 9, 8, 8)).synthesize(
+            ConvDictionary(torch.eye(9).reshape(9, 1, 3, 3))
+        )
+
+
 def test_bad_sparse_codes(tmp_path):
     one = np.ones(2)
     for arguments, message in (

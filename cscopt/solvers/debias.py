@@ -10,6 +10,7 @@ import numpy as np
 from cscopt import checks
 from cscopt.backend import is_numpy
 from cscopt.codes import SparseCodes
+from cscopt.penalties import L1
 from cscopt.solvers.solution import Solution
 from cscopt.solvers.working_set import active_sets, item_of, listed
 
@@ -51,9 +52,9 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
     if not problem.datafit.quadratic:
         raise ValueError(f"debias serves least squares alone; the fit of the solution is {problem.fit.name!r}")
     if problem.code_levels is None:
-        raise ValueError(
-            f"debias serves the L1 penalty alone; that of the solution is {type(problem.penalty).__name__}"
-        )
+        kind = type(problem.penalty).__name__
+        kind += "(parts=True)" if isinstance(problem.penalty, L1) else ""
+        raise ValueError(f"debias serves the L1 penalty alone; that of the solution is {kind}")
     found = []
     for k, active in enumerate(active_sets(problem, solution.sparse_codes)):
         item, keys = item_of(problem, k), active.keys
