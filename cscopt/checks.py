@@ -52,22 +52,24 @@ def extents(value: Any, name: str) -> tuple[int, ...]:
     return tuple(count(n, name, 1) for n in value)
 
 
-def floating(array: Array, name: str, complex_allowed: bool = True) -> None:
-    """Refuse anything but an array of float32, float64 (or complex64, complex128)."""
+def floating(array: Array, name: str, complex_allowed: bool = True) -> Array:
+    """An array of float32, float64 (or complex64, complex128), in this machine's byte order."""
     an_array(array, name)
-    xp = namespace(array)
+    xp, array = namespace(array), native(array)
     allowed = [xp.float32, xp.float64] + ([xp.complex64, xp.complex128] if complex_allowed else [])
     if array.dtype not in allowed:
         names = ["float32", "float64"] + (["complex64", "complex128"] if complex_allowed else [])
         raise TypeError(f"{name} must be {listing(names)}; got {array.dtype}")
+    return array
 
 
-def batch_of(array: Array, shape: tuple[int, ...], name: str) -> None:
-    """Refuse what is not a batch of one or more floating items of a shape."""
-    floating(array, name)
+def batch_of(array: Array, shape: tuple[int, ...], name: str) -> Array:
+    """A batch of one or more floating items of a shape, in this machine's byte order."""
+    array = floating(array, name)
     if tuple(array.shape[1:]) != shape or array.shape[0] == 0:
         empty = " with an item at least" if 0 in array.shape else ""
         raise ValueError(f"{name} must be (batch, *{shape}){empty}; got {tuple(array.shape)}")
+    return array
 
 
 def finite(array: Array, name: str) -> None:

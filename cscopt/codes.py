@@ -34,7 +34,7 @@ class SparseCodes:
     def __init__(self, index: Any, values: Any, shape: tuple[int, ...]) -> None:
         self.index, self.values = np.asarray(index), np.asarray(values)
         self.shape = checks.extents(shape, "shape")
-        checks.floating(self.values, "values")
+        self.values = checks.floating(self.values, "values")
         if self.index.dtype != np.int64 or self.index.ndim != 1 or self.index.shape != self.values.shape:
             raise ValueError(
                 f"index must be int64 of the shape of values, (n,); got {self.index.dtype} {self.index.shape} "

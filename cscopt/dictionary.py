@@ -32,8 +32,7 @@ class ConvDictionary:
     """
 
     def __init__(self, filters: Array, provenance: dict[str, str] | None = None) -> None:
-        filters = checks.native(filters)
-        checks.floating(filters, "filters", complex_allowed=False)
+        filters = checks.floating(filters, "filters", complex_allowed=False)
         if not 3 <= filters.ndim <= 5:
             raise ValueError(
                 "filters must have the axes (filter, channel, *support) with 1 to 3 support axes; "
@@ -154,7 +153,7 @@ class ConvDictionary:
             told = f"{kind.__module__}.{kind.__qualname__}"
             raise TypeError(f"sparse codes need filters in a NumPy array (`to_numpy` makes one); got {told}")
         if not sparse:
-            checks.floating(codes, "codes")
+            codes = checks.floating(codes, "codes")
         if len(codes.shape) != self.filters.ndim or codes.shape[1] % self.n_filters:
             raise ValueError(
                 f"codes must be (batch, maps, *code space) with {len(self.support)} spatial axes and a multiple of "

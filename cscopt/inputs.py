@@ -20,10 +20,10 @@ def checked_signal(signal: Array) -> Array:
     """The signal y, integers as float32 and in native byte order, if it is one."""
     if not is_array(signal) or type(signal).__name__ == "MaskedArray":
         raise TypeError(f"signal must be a plain array (use mask= for weights); got {type(signal).__name__}")
-    xp, signal = namespace(signal), checks.native(signal)
+    xp = namespace(signal)
     if xp.isdtype(signal.dtype, ("integral", "bool")):
         signal = xp.astype(signal, xp.float32)
-    checks.floating(signal, "signal")
+    signal = checks.floating(signal, "signal")
     if signal.ndim < 2 or 0 in signal.shape:
         raise ValueError(f"signal must be (batch, channel, *space) and not empty; got shape {tuple(signal.shape)}")
     checks.finite(signal, "signal")

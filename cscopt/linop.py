@@ -179,8 +179,8 @@ def dot_test(operator: LinearOperator, x: Array, y: Array) -> float:
     """|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖) for given batches x and y; the real part where x is real."""
     if not isinstance(operator, LinearOperator):
         raise TypeError(f"operator must be a LinearOperator; got {type(operator).__name__}")
-    checks.batch_of(x, operator.input_shape, "x")
-    checks.batch_of(y, operator.output_shape, "y")
+    x = checks.batch_of(x, operator.input_shape, "x")
+    y = checks.batch_of(y, operator.output_shape, "y")
     return mismatch(x, y, operator.apply(x), operator.adjoint(y))
 
 

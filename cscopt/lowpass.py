@@ -34,8 +34,7 @@ def split(image: Array, beta: float = 5.0, padding: int = 16) -> tuple[Array, Ar
     ValueError
         If `beta` is negative, or `padding` exceeds the image.
     """
-    image = checks.native(image)
-    checks.floating(image, "image")
+    image = checks.floating(image, "image")
     if image.ndim < 3:
         raise ValueError(f"image must be (batch, channel, *space); got shape {tuple(image.shape)}")
     checks.finite(image, "image")

@@ -189,7 +189,7 @@ class Synthesis(LinearOperator):
 
     def apply(self, codes: Array) -> Array:
         """D x: codes (batch, maps, *code space), of any library and dtype, to an image (batch, C, *space)."""
-        checks.batch_of(codes, self.codes_shape, "codes")
+        codes = checks.batch_of(codes, self.codes_shape, "codes")
         own = self._for(codes)
         return own.image(own.synthesize(own.embed(codes)))
 
@@ -201,7 +201,7 @@ class Synthesis(LinearOperator):
 
     def adjoint(self, image: Array) -> Array:
         """Dᴴ y: an image (batch, C, *space), of any library and dtype, to correlations (batch, maps, *code space)."""
-        checks.batch_of(image, self.output_shape, "image")
+        image = checks.batch_of(image, self.output_shape, "image")
         own = self._for(image)
         return own.gather(kernels.for_array(image).analyze(own.spectrum(image), own.filters))
 

@@ -51,6 +51,20 @@ def test_an_operator_follows_the_arrays_it_meets(space, rng, boundary):
     assert operator.adjoint(image).dtype == image.dtype
 
 
+@pytest.mark.parametrize("boundary", BOUNDARIES)
+def test_any_byte_order_serves(rng, boundary):
+    bank = ConvDictionary(rng.standard_normal((3, 1, 4, 3)))
+    operator = bank.operator((9, 8), boundary)
+    codes, image = rng.standard_normal((2, *operator.input_shape)), rng.standard_normal((2, 1, 9, 8))
+    swapped = [array.astype(">f8") for array in (codes, image)]
+    np.testing.assert_array_equal(bank.synthesize(swapped[0], boundary), bank.synthesize(codes, boundary))
+    np.testing.assert_array_equal(operator.apply(swapped[0]), operator.apply(codes))
+    np.testing.assert_array_equal(operator.adjoint(swapped[1]), operator.adjoint(image))
+    assert dot_test(operator, *swapped) < 1e-12
+    sparse = cscopt.SparseCodes(np.array([3]), np.array([2.0], ">f4"), (1, 3, 9, 8))
+    assert sparse.values.dtype == np.float32
+
+
 def test_dot_test_in_every_namespace(space, rng):
     bank = ConvDictionary(space.filters(rng, 3, 2, 3, 2))
     for boundary in BOUNDARIES:

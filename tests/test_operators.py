@@ -76,6 +76,16 @@ def test_adjoint_and_norm(space, rng, name, batch):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_any_byte_order_serves(rng, name):
+    operator, kind = operators(rng)[name], "c16" if name in ("mri", "mri 1-D", "mri 3-D", "coils") else "f8"
+    for function, shape in ((operator.apply, operator.input_shape), (operator.adjoint, operator.output_shape)):
+        array = rng.standard_normal((2, *shape)).astype(kind)
+        found = function(array.astype(">" + kind))
+        assert found.dtype.isnative
+        np.testing.assert_array_equal(found, function(array))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_norms_bound_the_largest_singular_value(rng, name):
     operator = operators(rng)[name]
     matrix = operator.to_scipy(complex) @ np.eye(math.prod(operator.input_shape), dtype=complex)

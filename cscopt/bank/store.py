@@ -143,8 +143,7 @@ class Bank:
         if not self.entries:
             raise ValueError(f"there is no dictionary to choose from in {self.folder}")
         lam = checks.positive_number(lam, "lam")
-        signal = checks.native(signal)
-        checks.floating(signal, "signal")
+        signal = checks.floating(signal, "signal")
         highs: dict[float, Any] = {}
         found = []
         for one in self.entries:

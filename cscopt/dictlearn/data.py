@@ -50,12 +50,11 @@ def samples_of(
 
 
 def _checked(image: Any, name: str, dictionary: ConvDictionary) -> Array:
-    if not is_array(image):
-        raise TypeError(f"{name} must be an array; got {type(image).__name__}")
-    xp, image = namespace(image), checks.native(image)
+    checks.an_array(image, name)
+    xp = namespace(image)
     if xp.isdtype(image.dtype, ("integral", "bool")):
         image = xp.astype(image, xp.float32)
-    checks.floating(image, name)
+    image = checks.floating(image, name)
     space, support = tuple(image.shape[1:]), dictionary.support
     if len(space) != len(support):
         raise ValueError(f"{name} must be (channel, *space) with {len(support)} spatial axes; got shape {image.shape}")

@@ -68,14 +68,14 @@ class Blur(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         r"""h * x of images (batch, channel, \*space)."""
-        checks.batch_of(x, self.input_shape, "image")
+        x = checks.batch_of(x, self.input_shape, "image")
         spectrum = fft.forward(x, self._grid)
         blurred = fft.inverse(spectrum * self._factor(x), self._grid, not is_complex(x))
         return blurred[(..., *(slice(f, f + n) for f, n in zip(self._first, self._out, strict=True)))]
 
     def adjoint(self, y: Array) -> Array:
         r"""Correlation with h, (batch, channel, \*space)."""
-        checks.batch_of(y, self.output_shape, "data")
+        y = checks.batch_of(y, self.output_shape, "data")
         if self._out != self._grid:
             y = _placed(y, self._grid, self._first)
         xp = namespace(y)

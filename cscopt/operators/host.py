@@ -20,7 +20,7 @@ def on_host(array: Array, name: str, shape: Shape | None = None) -> Any:
     checks.an_array(array, name)
     if is_torch(array) and array.ndim and (array[:0] * 1).requires_grad:  # a product knows of no_grad
         raise TypeError(f"{name} must not need a gradient, unless the operator is in learned.Differentiable")
-    checks.floating(array, name, complex_allowed=False)
+    array = checks.floating(array, name, complex_allowed=False)
     if shape is not None:
         checks.batch_of(array, shape, name)
     checks.finite(array, name)

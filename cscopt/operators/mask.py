@@ -38,7 +38,7 @@ class Mask(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """m ∘ x."""
-        checks.batch_of(x, self.input_shape, "image")
+        x = checks.batch_of(x, self.input_shape, "image")
         return self._mask.like(x, real_dtype(x)) * x
 
     def adjoint(self, y: Array) -> Array:
@@ -72,12 +72,12 @@ class ChannelMix(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """T x."""
-        checks.batch_of(x, self.input_shape, "image")
+        x = checks.batch_of(x, self.input_shape, "image")
         return _mixed(self._matrix, x)
 
     def adjoint(self, y: Array) -> Array:
         """Tᴴ y."""
-        checks.batch_of(y, self.output_shape, "data")
+        y = checks.batch_of(y, self.output_shape, "data")
         return _mixed(self._turned, y)
 
 

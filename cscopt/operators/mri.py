@@ -67,7 +67,7 @@ class MRI(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         r"""Data of images (batch, 1, \*space); complex."""
-        checks.batch_of(x, self.input_shape, "image")
+        x = checks.batch_of(x, self.input_shape, "image")
         xp = namespace(x)
         complex_dtype = xp.result_type(x.dtype, xp.complex64)
         images = xp.astype(x, complex_dtype, copy=False)
@@ -77,7 +77,7 @@ class MRI(LinearOperator):
 
     def adjoint(self, y: Array) -> Array:
         r"""Aᴴ y, (batch, 1, \*space); complex."""
-        checks.batch_of(y, self.output_shape, "data")
+        y = checks.batch_of(y, self.output_shape, "data")
         if not is_complex(y):
             raise TypeError(f"data must be complex; got {y.dtype}")
         xp = namespace(y)

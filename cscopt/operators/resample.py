@@ -80,13 +80,13 @@ class Bicubic(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """R_v x R_hᵀ of a batch (batch, channel, H, W)."""
-        checks.batch_of(x, self.input_shape, "image")
+        x = checks.batch_of(x, self.input_shape, "image")
         vertical, horizontal = self._matrices_like(x)
         return _times(vertical, horizontal, x)
 
     def adjoint(self, y: Array) -> Array:
         """R_vᵀ y R_h of a batch (batch, channel, h, w)."""
-        checks.batch_of(y, self.output_shape, "image")
+        y = checks.batch_of(y, self.output_shape, "image")
         vertical, horizontal = self._matrices_like(y)
         return _times(vertical.T, horizontal.T, y)
 
@@ -134,12 +134,12 @@ class Decimate(LinearOperator):
 
     def apply(self, x: Array) -> Array:
         """Every k-th pixel of images (batch, *input_shape)."""
-        checks.batch_of(x, self.input_shape, "image")
+        x = checks.batch_of(x, self.input_shape, "image")
         return x[self._taken]
 
     def adjoint(self, y: Array) -> Array:
         """Images that hold the data at every k-th pixel, and zero elsewhere."""
-        checks.batch_of(y, self.output_shape, "data")
+        y = checks.batch_of(y, self.output_shape, "data")
         xp = namespace(y)
         for axis, n in enumerate(self.input_shape[1:], start=2):
             many = y.shape[axis]

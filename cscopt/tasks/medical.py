@@ -55,7 +55,7 @@ def reconstruct_mri(
     """
     if not (is_array(data) and is_complex(data)):
         raise TypeError("data must be a complex array")
-    data = checks.native(data)
+    data = checks.floating(data, "data")
     checks.finite(data, "data")
     settings = Settings(dictionary, beta, lam, noise, method, options)
     scanner = MRI(mask, sensitivities)
@@ -129,9 +129,7 @@ def _reconstructed(
 
 
 def _checked(array: Any, shape: tuple[int, ...], name: str) -> Array:
-    checks.an_array(array, name)
-    array = checks.native(array)
-    checks.floating(array, name)
+    array = checks.floating(array, name)
     if tuple(array.shape) != shape:
         raise ValueError(f"{name} must have shape {shape}, as the operator says; got {tuple(array.shape)}")
     checks.finite(array, name)

@@ -139,9 +139,7 @@ def checked_truth(truth: Any, shape: tuple[int, ...], complex_allowed: bool = Fa
     """A truth of the restored image's shape, in floats: integers would be of other units than the image."""
     if truth is None:
         return None
-    checks.an_array(truth, "truth")
-    truth = checks.native(truth)
-    checks.floating(truth, "truth", complex_allowed)
+    truth = checks.floating(truth, "truth", complex_allowed)
     if tuple(truth.shape) != shape:
         raise ValueError(f"truth must have the image's shape {shape}; got {tuple(truth.shape)}")
     checks.finite(truth, "truth")
