@@ -20,7 +20,7 @@ demo: $(BASE)
 	$(RUN) -m cscopt.cli demo
 
 test: lint
-	$(RUN) -m pytest -n logical --maxprocesses 8 --nbmake-timeout=600 tests notebooks --nbmake
+	$(RUN) -m pytest -n logical --maxprocesses 8 --dist worksteal --nbmake-timeout=600 --nbmake notebooks tests
 
 lint: $(TEST)
 	$(RUN) -m ruff check .

@@ -329,7 +329,8 @@ def test_an_operator_of_the_frequency_domain_costs_nothing_and_changes_nothing(s
     plain = FunctionOperator(operator.apply, operator.adjoint, operator.input_shape, operator.output_shape)
     plain._norm = operator.norm
     bank, signal = ConvDictionary(space.filters(rng, 4, 1, 3, 2)), space.random(rng, 2, *operator.output_shape)
-    folded, applied = (CSCProblem(signal, bank, 0.05, forward=a) for a in (operator, plain))
+    lam = 0.5 if space.library == "strict" else 0.05  # array-api-strict is slow: a sixth of the iterations to one gap
+    folded, applied = (CSCProblem(signal, bank, lam, forward=a) for a in (operator, plain))
     assert folded.datafit.spectral
     assert not applied.datafit.spectral
     assert to_numpy(folded.lipschitz).max() <= to_numpy(applied.lipschitz).max() * (1 + 1e-6)

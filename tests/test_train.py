@@ -73,9 +73,9 @@ def patches(tmp_path_factory):
 @pytest.mark.slow
 def test_a_small_rlcsc_beats_bicubic_on_a_picture_it_has_not_seen(patches):
     torch.manual_seed(0)
-    network = RLCSC(32, 32, 5)
+    network = RLCSC(16, 16, 5)
     calm(network)
-    train(network, patches, 400)
+    train(network, patches, 200)
     held_out = {"astronaut": bundled()["astronaut"][:256]}
     (result,) = score(network, held_out, [2])
     assert result.psnr > result.bicubic_psnr + 0.3
@@ -88,7 +88,7 @@ def test_the_residual_helps_early(patches):
         late = []
         for residual in (True, False):
             torch.manual_seed(seed)
-            late.append(np.mean(train(RLCSC(32, 32, 5, residual), patches, 80)[-20:]))
+            late.append(np.mean(train(RLCSC(16, 16, 3, residual), patches, 80)[-20:]))
         assert late[0] < late[1]
 
 
