@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from cscopt.backend import Array, namespace, per_item
 from cscopt.curved_dual import curved_dual
-from cscopt.penalties import TotalVariation
 from cscopt.penalties.base import best_scale, scaled_dual
+from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem
 
 _ROUNDING = 1e-13
@@ -162,7 +162,7 @@ def certify_sum(
 
     Of dual points p of the fit (as the data term keeps them; by default that of the codes) and q_k of the tail (by
     default subgradients), taken down to one scale s that makes c = s (DᴴAᴴp − Σ_k K_kᴴ q_k) feasible for g:
-    P* ≥ −f*(−s p) − g*(c) − s Σ_k h_k*(q_k). Here h_k* is 0 in the ball of a norm.
+    P* ≥ −f*(−s p) − g*(c) − s Σ_k h_k*(q_k), as h_k*(s q_k) ≤ s h_k*(q_k) for s ≤ 1. Of a norm it is 0 in the ball.
     """
     fit, spectrum = problem.datafit, problem.system.synthesize(rows)
     objective = fit.value(spectrum) + problem.penalty.value(problem.synthesis.crop(rows))
@@ -186,9 +186,10 @@ def _tail(problem: CSCProblem, rows: Array, duals: list[Array] | None) -> tuple[
     pull: Array = xp.zeros(problem.codes_shape, dtype=rows.dtype, device=rows.device)
     conjugate = xp.zeros_like(problem.datafit.energy)
     for k, part in enumerate(problem.penalty.tail):
-        if isinstance(part, TotalVariation):
+        if isinstance(part, Differences):
             q = part.subgradient(part.apply(rows)) if duals is None else part.feasible_dual(duals[k])
             pull = pull + synthesis.gather(part.adjoint(q))
+            conjugate = conjugate + part.conjugate(q)
         elif duals is not None:
             q = synthesis.gather(duals[k])
             scale, value = part.feasible(q)[0]

@@ -12,6 +12,7 @@ from cscopt.backend import Array, asarray_like, device, is_complex, namespace, p
 from cscopt.kernels import Levels, Regularizer
 from cscopt.lowpass import laplacian
 from cscopt.penalties import L0, L1, ElasticNet, GradientL1, GroupL1, Penalty, TotalVariation
+from cscopt.penalties.gradient import Smoothness
 from cscopt.synthesis import Synthesis, pad
 
 
@@ -86,6 +87,8 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
     """What the sweeps take for a penalty, the head of it if it is a sum; `like` is a code array."""
     mirrored = synthesis.mirror is not None
     for part in (penalty.head, *penalty.tail):
+        if isinstance(part, GradientL1 | Smoothness) and synthesis.boundary != "circular":
+            raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
         if mirrored and not isinstance(part, L0 | L1 | ElasticNet | GroupL1 | TotalVariation):
             kinds = "L0, L1, ElasticNet, GroupL1 and TotalVariation"
             raise ValueError(f"boundary='symmetric' serves the penalties {kinds}; got {type(part).__name__}")
@@ -138,8 +141,6 @@ def _levels(penalty: L1, synthesis: Synthesis, batch: int, like: Array) -> Level
 
 def _curved(penalty: GradientL1, synthesis: Synthesis, batch: int, like: Array, lam: Array) -> Curved:
     """Refuse a map that has neither λ nor μ w somewhere."""
-    if synthesis.boundary != "circular":
-        raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
     xp, maps, ndim = namespace(like), synthesis.codes_shape[0], 2 + len(synthesis.grid)
     positive = to_numpy(lam > 0)
     positive = positive.reshape((1,) * (ndim - positive.ndim) + positive.shape)

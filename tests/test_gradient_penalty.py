@@ -12,6 +12,7 @@ from cscopt import (
     CSCProblem,
     FunctionOperator,
     GradientL1,
+    GroupL1,
     PoissonFit,
     certify,
     datasets,
@@ -22,7 +23,7 @@ from cscopt import (
     solve,
 )
 from cscopt.backend import to_numpy
-from cscopt.operators import Blur, ChannelMix
+from cscopt.operators import Blur, ChannelMix, Mask
 
 SIDE = 16
 LAM, WEIGHTS = np.array([0.3, 0.2, 0.1, 0.0]), np.array([0.0, 1.0, 0.5, 2.0])
@@ -290,6 +291,17 @@ def test_what_does_not_serve_it(rng):
     problem = CSCProblem(signal, filters, GradientL1(0.1))
     with pytest.raises(ValueError, match="working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'"):
         solve(problem, "working-set")
+    with pytest.raises(
+        ValueError, match="primal-dual cannot serve GradientL1 on its own; use 'admm', 'fista' or 'ista'"
+    ):
+        solve(problem, "primal-dual")
+    seen = Mask((1, 8, 7), rng.random((8, 7)) > 0.3)
+    problem = CSCProblem(seen.apply(signal), filters, GradientL1(0.1), forward=seen, fit="l1")
+    with pytest.raises(ValueError, match=r"on its own; write a sum, L1\(lam\) \+ GradientL1\(0, mu\)"):
+        solve(problem)
+    problem = problem.with_penalty(L1(0.1) + GradientL1(0))
+    assert solve(problem, tol=1e-3, max_iter=5000).status == "converged"
+    problem = CSCProblem(signal, filters, GradientL1(0.1))
     with pytest.raises(ValueError, match="debias serves the L1 penalty alone; that of the solution is GradientL1"):
         debias(solve(problem, max_iter=3))
 
@@ -361,6 +373,36 @@ def test_the_l1_fit_with_a_gradient_term_is_sporcos(weighted):
     ours, theirs = ours_and_theirs(problem, in_our_layout(run.solve()), 5e-7)
     assert ours.status == "converged", ours
     assert ours.objective == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ConvProdDictL1L1Grd", "ConvProdDictL1L1GrdJoint"])
+def test_product_dictionaries_with_a_gradient_term_are_sporcos(rng, name):
+    """Colours of three channels from four, on a picture with impulses; the joint one is a sum of penalties."""
+    pdcsc = pytest.importorskip("sporco.admm.pdcsc")
+    _, bank, _, _ = sporco_problem("camera", False)
+    bank = ConvDictionary(bank.filters[:12])
+    image = datasets.picture("astronaut", grey=False)[100 : 100 + SIDE, 200 : 200 + SIDE].astype(np.float64)
+    signal = lowpass.split(np.moveaxis(image, -1, 0)[None])[1]
+    place = rng.random(signal.shape)
+    signal = signal - 0.5 * (place < 0.05) + 0.5 * (place > 0.95)
+    colours = rng.standard_normal((3, 4))
+    colours /= np.linalg.norm(colours, axis=0)
+    kind, weights = getattr(pdcsc, name), np.linspace(0, 1, 12)
+    options = {"MaxMainIter": 500, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 20.0, "AutoRho": {"Enabled": False}}
+    settings = kind.Options({**options, "GradWeight": weights})
+    given = bank.to_sporco(), colours, np.moveaxis(signal[0], 0, -1), 0.5, 2.0
+    theirs = np.asarray(kind(*given, opt=settings, dimK=0).solve())[:, :, :, 0, :]
+    theirs = np.transpose(theirs, (3, 2, 0, 1)).reshape((1, -1, SIDE, SIDE))
+    weights = np.repeat(weights, 4)
+    penalty = GradientL1(0.5, 2.0, weights)
+    if name.endswith("Joint"):
+        penalty = GroupL1(0.0, 0.5, np.repeat(np.arange(12), 4)) + GradientL1(0.0, 2.0, weights)
+    problem = CSCProblem(signal, ConvDictionary.product(bank, colours), penalty, fit="l1")
+    value = float(problem.objective(theirs)[0])
+    ours = solve(problem, tol=1e-6, max_iter=10000)
+    assert ours.status == "converged", ours
+    assert ours.objective <= value * (1 + 1e-6)
+    assert ours.objective == pytest.approx(value, rel=2e-6)
 
 
 @pytest.mark.parametrize("name", ["ConvBPDN", "ConvBPDNGradReg"])

@@ -14,6 +14,7 @@ from cscopt import (
     CSCProblem,
     ElasticNet,
     FunctionOperator,
+    GradientL1,
     GroupL1,
     PoissonFit,
     PrimalDual,
@@ -30,6 +31,7 @@ from cscopt.operators import MRI, Blur, Decimate, Mask, gaussian_kernel, random_
 
 KINDS = ("maps", "joint maps", "reconstruction")
 WEIGHTS = np.array([0.02, 0.0, 0.01, 0.03])
+SMOOTH = np.array([0.0, 1.0, 0.5, 2.0])
 
 
 def crop(n=20, channels=None):
@@ -215,8 +217,10 @@ def test_every_namespace_agrees_with_numpy(space, rng, of):
         (ElasticNet(0.12, 0.5), L1(0.08) + ElasticNet(0.04, 0.5)),
         (L1(0.1, nonnegative=True), GroupL1(0.0, 1e-9) + L1(0.1, nonnegative=True)),
         (ElasticNet(0.1, 0.5), ElasticNet(0.05, 0.2) + ElasticNet(0.05, 0.3)),
+        (GradientL1(0.05, 0.7, SMOOTH), L1(0.05) + GradientL1(0.0, 0.7, SMOOTH)),
+        (GradientL1(0.05, 0.7), GradientL1(0.02, 0.4, np.ones(8)) + GradientL1(0.03, 0.3)),
     ],
-    ids=["group", "elastic", "non-negative", "two nets"],
+    ids=["group", "elastic", "non-negative", "two nets", "gradient", "two gradients"],
 )
 def test_sums_are_what_they_add_up_to(rng, whole, parts):
     signal, atoms = rng.standard_normal((2, 2, 9, 8)), bank(rng)
@@ -229,6 +233,45 @@ def test_sums_are_what_they_add_up_to(rng, whole, parts):
     for iterations in (0, 4, 30):
         early = solve(problem, tol=0, max_iter=iterations)
         assert early.objective * (1 - early.gap) <= wanted.objective * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("fit", ["l2", "l1", PoissonFit(0.3)], ids=["l2", "l1", "poisson"])
+@pytest.mark.parametrize("kind", ["group", "variation", "non-negative"])
+def test_a_quadratic_of_gradients_joins_a_sum(rng, kind, fit):
+    """The objective is the formula's, the gap bounds the error, and the optimum is met."""
+    signal = np.abs(rng.standard_normal((2, 1, 9, 8)))
+    penalty = {
+        "group": GroupL1(0.02, 0.1, np.array([0, 0, 1, 1])) + GradientL1(0.0, 0.7, SMOOTH),
+        "variation": GradientL1(0.05, 0.7, SMOOTH) + TotalVariation(0.02, "reconstruction"),
+        "non-negative": GradientL1(0.02, 0.7, SMOOTH) + L1(0.05, nonnegative=True),
+    }[kind]
+    problem = CSCProblem(signal, bank(rng), penalty, fit=fit)
+    best = solve(problem, tol=1e-5, max_iter=5000)
+    assert best.status == "converged", best
+    if kind == "variation":
+        bound = [part.bound(problem.synthesis) for part in penalty.parts]
+        value = problem.datafit.value(problem.system.synthesize(problem.embed(best.codes)))
+        wanted = value + sum(part.value(best.codes) for part in bound)
+        np.testing.assert_allclose(problem.objective(best.codes), wanted, rtol=1e-12)
+    for iterations in (0, 4, 30, 100):
+        early = solve(problem, tol=0, max_iter=iterations)
+        assert early.objective * (1 - early.gap) <= best.objective * (1 + 1e-12)
+        assert early.objective >= best.objective * (1 - 1e-5)
+    for _ in range(20):  # no point near is better
+        near = best.codes + 10.0 ** rng.uniform(-6, -1) * rng.standard_normal(best.codes.shape)
+        near = np.maximum(near, 0) if penalty.nonnegative else near
+        assert (problem.objective(near) >= best.objectives * (1 - 1e-5)).all()
+
+
+def test_a_quadratic_of_gradients_joins_a_sum_in_every_namespace(space, rng):
+    signal, filters = space.random(rng, 2, 2, 7, 6), space.filters(rng, 4, 1, 3, 2)
+    weights = space.array(SMOOTH, space.real)
+    whole = CSCProblem(signal, filters, GradientL1(0.3, 0.7, weights))
+    parts = CSCProblem(signal, filters, L1(0.3) + GradientL1(0.0, 0.7, weights))
+    tol = 2e-3 if space.real == "float32" else 1e-4
+    wanted, answer = solve(whole, "admm", tol=tol, max_iter=2000), solve(parts, tol=tol, max_iter=2000)
+    assert (wanted.status, answer.status) == ("converged", "converged"), answer
+    assert answer.objective == pytest.approx(wanted.objective, rel=2 * tol)
 
 
 def test_the_head_may_be_a_group_norm(rng):
@@ -407,7 +450,36 @@ def test_variation_prefers_flat_pictures(rng):
             ValueError,
             r"lam of TotalVariation must be a number or of shape \(4,\); got \(3,\)",
         ),
-        (lambda y, d: L1(0.1) + L0(0.1), ValueError, "a sum is of convex penalties; got L0"),
+        (
+            lambda y, d: L1(0.1) + L0(0.1),
+            ValueError,
+            "a sum is of convex penalties, and all but L0 and L1MinusL2 are; got L0",
+        ),
+        (
+            lambda y, d: CSCProblem(y, d, L1(0.1) + GradientL1(np.array([0.1, 0.1, 0.0, 0.1]))),
+            ValueError,
+            "lam of GradientL1 must be positive everywhere, or 0 everywhere, in a sum of penalties",
+        ),
+        (
+            lambda y, d: CSCProblem(np.tile(y, (1, 2, 1, 1)), d, L1(0.1) + GradientL1(0.0, 1.0, np.arange(8.0))),
+            ValueError,
+            r"weights must be of shape \(4,\), for every channel, in a sum of penalties",
+        ),
+        (
+            lambda y, d: CSCProblem(y, d, GradientL1(0.0) + TotalVariation(0.1)),
+            ValueError,
+            "lam of GradientL1 must be positive in a sum without another penalty with a proximal map",
+        ),
+        (
+            lambda y, d: CSCProblem(y, d, L1(0.1) + GradientL1(0.0), boundary="zero"),
+            ValueError,
+            "boundary must be 'circular' for GradientL1; got 'zero'",
+        ),
+        (
+            lambda y, d: CSCProblem(y, d, L1(0.1) + GradientL1(0.0), boundary="symmetric"),
+            ValueError,
+            "boundary must be 'circular' for GradientL1; got 'symmetric'",
+        ),
         (lambda y, d: L1(0.1) + 0.1, TypeError, "unsupported operand"),
         (lambda y, d: Sum(parts=(L1(0.1), 0.1)), TypeError, "a sum is of penalties; got float"),
         (lambda y, d: TotalVariation(0.1).value(np.ones((1, 4, 8, 7))), TypeError, "as part of a CSCProblem alone"),

@@ -139,6 +139,23 @@ def test_product_dictionaries_are_sporcos(rng, mu):
     assert ours.objective == pytest.approx(value, rel=1e-6)
 
 
+def test_one_set_of_maps_for_several_signals_is_sporcos(rng):
+    """MultiDictConvBPDN: dictionaries and signals stacked along the channels."""
+    from sporco.admm import cbpdn
+
+    signal, filters = picture(True)[:, :2], rng.standard_normal((8, 2, 6, 5))
+    options = cbpdn.ConvBPDN.Options(
+        {"MaxMainIter": 500, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 10.0, "AutoRho": {"Enabled": False}}
+    )
+    atoms, parts = [np.moveaxis(filters[:, c], 0, -1) for c in (0, 1)], [signal[0, c] for c in (0, 1)]
+    run = cbpdn.MultiDictConvBPDN(cbpdn.ConvBPDN, atoms, parts, 0.5, options, dimK=0)
+    theirs = np.moveaxis(np.asarray(run.solve())[:, :, 0, 0, :], -1, 0)[None]
+    problem = CSCProblem(signal, filters, 0.5)
+    ours = solve(problem, tol=5e-7, max_iter=20000)
+    assert ours.status == "converged", ours
+    assert ours.objective == pytest.approx(float(problem.objective(theirs)[0]), rel=1e-6)
+
+
 def test_low_pass_is_tikhonov_filter():
     from sporco.signal import tikhonov_filter
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
+
 from cscopt import fft
-from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
+from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, per_item, real_dtype, to_numpy
 from cscopt.kernels.entrywise import shrinkage, weighted_l1
 from cscopt.kernels.reference import soft_threshold
 from cscopt.lowpass import laplacian
 from cscopt.penalties.base import Penalty, over_items, positive_number, squared, total
+from cscopt.penalties.differences import Differences
+from cscopt.penalties.l1 import L1
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +22,8 @@ class GradientL1(Penalty):
     r"""g(x) = Σ Λ|x| + μ/2 Σ_m w_m Σ_i ‖G_i x_m‖², with G_i the circular first difference along axis i.
 
     SPORCO's ``ConvBPDNGradReg``, and with ``fit="l1"`` its ``ConvL1L1Grd``. Served by ADMM, whose quadratic step is
-    exact, ISTA and FISTA, on a circular boundary.
+    exact, ISTA and FISTA, on a circular boundary; in a `Sum` by the primal-dual method, with Λ > 0 everywhere, or 0
+    everywhere beside a penalty with a proximal map: ``GroupL1(0, λ) + GradientL1(0, μ)``.
 
     Parameters
     ----------
@@ -108,6 +113,18 @@ class GradientL1(Penalty):
             weights = asarray_like(self.weights, codes, dtype)
         return xp.reshape(self.mu * weights, (-1,) + (1,) * (codes.ndim - 2))
 
+    def apart(self, n_filters: int, groups: int) -> tuple[Penalty, ...]:
+        """The ℓ1 norm, if there is one, and the quadratic, for a sum."""
+        lam, level = to_numpy(self.lam) if is_array(self.lam) else self.lam, self.mu
+        if np.any(lam == 0) and np.any(lam != 0):
+            raise ValueError("lam of GradientL1 must be positive everywhere, or 0 everywhere, in a sum of penalties")
+        if self.weights is not None:
+            weights = np.resize(to_numpy(self.weights), (groups, n_filters))
+            if (weights != weights[:1]).any():
+                raise ValueError(f"weights must be of shape ({n_filters},), for every channel, in a sum of penalties")
+            level = self.mu * weights[0]
+        return (*((L1(self.lam),) if np.any(lam != 0) else ()), Smoothness(level))
+
     def zero_violation(self, correlations: Array) -> Array:
         """max |c| / Λ of each item, of coefficients that have a Λ; where all have one, codes are zero if it is ≤ 1."""
         xp = namespace(correlations)
@@ -145,6 +162,44 @@ class GradientL1(Penalty):
         solution = fft.inverse(fft.forward(rest, grid) * inverse, grid, real)
         product = rest * solution if real else xp.real(xp.conj(rest) * solution)
         return total(product) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Smoothness(Differences):
+    r"""The quadratic of `GradientL1` in a sum: g(x) = ½ Σ_m λ_m Σ_i ‖G_i x_m‖², with λ a number or (M,)."""
+
+    def __post_init__(self) -> None:
+        self._check_lam(zero=True)
+
+    def repeated(self, n_filters: int, groups: int) -> Smoothness:
+        """The penalty as it is: λ is per filter, for every channel."""
+        return self
+
+    @property
+    def head(self) -> Penalty:
+        raise ValueError("lam of GradientL1 must be positive in a sum without another penalty with a proximal map")
+
+    @property
+    def weights(self) -> Array:
+        """√λ of each filter, (M,)."""
+        like, maps = self._bound.like, self._bound.n_filters
+        return asarray_like(np.sqrt(np.broadcast_to(self.lam, (maps,))), like, real_dtype(like))
+
+    def shrink(self, v: Array, scale: Array) -> Array:
+        return v / (1 + per_item(scale, v.ndim))
+
+    def feasible_dual(self, q: Array) -> Array:
+        return q
+
+    def subgradient(self, v: Array) -> Array:
+        return v
+
+    def amount(self, v: Array) -> Array:
+        rows = total(squared(v)) / 2
+        return namespace(rows).sum(namespace(rows).reshape(rows, (-1, self._bound.groups)), axis=1)
+
+    def conjugate(self, q: Array) -> Array:
+        return self.amount(q)
 
 
 def _mean(maps: Array) -> Array:

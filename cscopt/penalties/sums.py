@@ -7,8 +7,9 @@ from typing import Any
 
 from cscopt.backend import Array
 from cscopt.penalties.base import Penalty
+from cscopt.penalties.differences import Differences
+from cscopt.penalties.gradient import GradientL1
 from cscopt.penalties.l1 import L1
-from cscopt.penalties.variation import TotalVariation
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,8 @@ class Sum(Penalty):
 
     One part, the `head`, is met by its proximal map, so that codes are sparse as it makes them; the others (`tail`) are
     split off. The head is non-negative where a part is, and else an `L1` where there is one. There must be at
-    least one part that is not a `TotalVariation`. Only 'primal-dual' serves sums.
+    least one part that is not a `TotalVariation`. Only 'primal-dual' serves sums. As part of a problem a `GradientL1`
+    is two parts, its ℓ1 norm and its quadratic.
 
     Parameters
     ----------
@@ -39,13 +41,13 @@ class Sum(Penalty):
             if not isinstance(part, Penalty):
                 raise TypeError(f"a sum is of penalties; got {type(part).__name__}")
             if not part.convex:
-                raise ValueError(f"a sum is of convex penalties; got {type(part).__name__}")
-            if part.curved:
-                raise ValueError(f"a sum is of penalties with a proximal map; {type(part).__name__} has none")
+                raise ValueError(
+                    f"a sum is of convex penalties, and all but L0 and L1MinusL2 are; got {type(part).__name__}"
+                )
 
     @property
     def head(self) -> Penalty:
-        near = [part for part in self.parts if not isinstance(part, TotalVariation)]
+        near = [part for part in self.parts if not isinstance(part, Differences)]
         if not near:
             return self.parts[0].head  # which raises
         return max(near, key=lambda part: (part.nonnegative, isinstance(part, L1)))
@@ -77,7 +79,10 @@ class Sum(Penalty):
         return replace(self, parts=tuple(part.repeated(n_filters, groups) for part in self.parts))
 
     def bound(self, synthesis: Any) -> Sum:
-        return replace(self, parts=tuple(part.bound(synthesis) for part in self.parts))
+        sizes, parts = (synthesis.n_filters, synthesis.groups), list[Penalty]()
+        for part in self.parts:
+            parts += part.apart(*sizes) if isinstance(part, GradientL1) else (part,)
+        return replace(self, parts=tuple(part.bound(synthesis) for part in parts))
 
     def take(self, items: Array, ndim: int) -> Sum:
         return replace(self, parts=tuple(part.take(items, ndim) for part in self.parts))

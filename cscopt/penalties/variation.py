@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
 
-from cscopt import checks, fft, kernels
+from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, namespace, per_item, real_dtype, to_numpy
-from cscopt.kernels import FilterSpectrum
-from cscopt.penalties.base import Penalty
-
-if TYPE_CHECKING:
-    from cscopt.synthesis import Synthesis
+from cscopt.penalties.differences import Differences
 
 KINDS = ("maps", "joint maps", "reconstruction")
 
 
 @dataclass(frozen=True, eq=False)
-class TotalVariation(Penalty):
+class TotalVariation(Differences):
     r"""Isotropic total variation, to be added to a penalty with a proximal map: ``L1(0.05) + TotalVariation(0.01)``.
 
     With ∇ the differences of neighbours along each axis (around the edge for a circular boundary, else inside alone):
@@ -43,20 +38,12 @@ class TotalVariation(Penalty):
     """
 
     of: str = "maps"
-    synthesis: Synthesis | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self._check_lam(zero=is_array(self.lam) and self.lam.ndim > 0)
         checks.choice(self.of, "of", KINDS)
         if is_array(self.lam) and not to_numpy(self.lam).any():
             raise ValueError("lam must not be zero everywhere")
-
-    @property
-    def head(self) -> Penalty:
-        raise ValueError("TotalVariation must be added to a penalty with a proximal map: L1(...) + TotalVariation(...)")
-
-    def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
-        raise TypeError("TotalVariation has no proximal map in closed form; use 'primal-dual'")
 
     def repeated(self, n_filters: int, groups: int) -> TotalVariation:
         """The penalty as it is: λ is per filter, for every channel."""
@@ -65,10 +52,6 @@ class TotalVariation(Penalty):
                 f"lam of TotalVariation must be a number or of shape ({n_filters},); got {tuple(self.lam.shape)}"
             )
         return self
-
-    def bound(self, synthesis: Synthesis) -> TotalVariation:
-        """The penalty of the codes of one synthesis D, whose grid, boundary and filters it needs."""
-        return replace(self, synthesis=synthesis)
 
     @property
     def of_image(self) -> bool:
@@ -87,52 +70,6 @@ class TotalVariation(Penalty):
             return None
         like = self._bound.like
         return asarray_like(self.lam, like, real_dtype(like)) / self.level
-
-    @property
-    def filters(self) -> FilterSpectrum:
-        """Spectra of w_m d_m."""
-        bank, weights = self._bound.filters, self.weights
-        return bank if weights is None else bank._replace(values=bank.values * per_item(weights, bank.values.ndim))
-
-    def value(self, codes: Array) -> Array:
-        """g(x) of each item, (batch,), in float64."""
-        return self.amount(self.apply(self._bound.embed(codes)))
-
-    def apply(self, rows: Array) -> Array:
-        """K x: differences of the weighted codes (rows, maps, *grid), or of their synthesis."""
-        if not self.of_image:
-            return self.difference(self._weighted(rows))
-        spectrum = kernels.for_array(rows).synthesize(rows, self.filters)
-        return self.difference(fft.inverse(spectrum, self._bound.grid, self._bound.real))
-
-    def adjoint(self, q: Array) -> Array:
-        """Kᴴ q on the grid, (rows, maps, *grid)."""
-        back = self.divergence(q)
-        if not self.of_image:
-            return self._weighted(back)
-        return kernels.for_array(back).analyze(fft.forward(back, self._bound.grid), self.filters)
-
-    def difference(self, x: Array) -> Array:
-        """x[n] − x[n − 1] along each spatial axis, around the grid: (rows, axes, maps or channels, *grid)."""
-        xp = namespace(x)
-        return xp.stack([x - xp.roll(x, 1, axis=axis) for axis in range(2, x.ndim)], axis=1)
-
-    def divergence(self, q: Array) -> Array:
-        """Adjoint of `difference`."""
-        xp, parts = namespace(q), [q[:, k, ...] for k in range(q.shape[1])]
-        return sum(part - xp.roll(part, -1, axis=2 + k) for k, part in enumerate(parts))
-
-    @property
-    def symbol(self) -> Array:
-        """|∇|² at each frequency, Σ_i 4 sin²(π k_i / n_i)."""
-        synthesis, xp = self._bound, namespace(self._bound.like)
-        shape = fft.frequency_shape(synthesis.grid, synthesis.real)
-        total: Any = 0.0
-        for axis, (n, count) in enumerate(zip(synthesis.grid, shape, strict=True)):
-            index = xp.arange(count, dtype=real_dtype(synthesis.like), device=synthesis.like.device)
-            part = 4 * xp.sin(math.pi / n * index) ** 2
-            total = total + xp.reshape(part, (1,) * axis + (-1,) + (1,) * (len(shape) - axis - 1))
-        return total
 
     def shrink(self, v: Array, scale: Array) -> Array:
         """Proximal map of scale · h at differences v, for a scale a row."""
@@ -161,11 +98,9 @@ class TotalVariation(Penalty):
             return rows[:: self._bound.groups]
         return xp.sum(xp.reshape(rows, (-1, self._bound.groups)), axis=1)
 
-    @property
-    def _bound(self) -> Synthesis:
-        if self.synthesis is None:
-            raise TypeError("TotalVariation has a value as part of a CSCProblem alone; use problem.objective")
-        return self.synthesis
+    def conjugate(self, q: Array) -> float:
+        """0, as of any norm in its dual ball."""
+        return 0.0
 
     @property
     def _inside(self) -> Array | None:
@@ -192,10 +127,6 @@ class TotalVariation(Penalty):
                 mask = mask & ranges[axis][1 if axis == own else 0]
             masks.append(mask)
         return xp.reshape(xp.stack(masks), (1, ndim, 1, *synthesis.grid))
-
-    def _weighted(self, rows: Array) -> Array:
-        weights = self.weights
-        return rows if weights is None else rows * per_item(weights, rows.ndim - 1)
 
     def _size(self, v: Array) -> Array:
         """|v| of each group, (rows, 1, maps or 1, *grid)."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from cscopt import fft, kernels
 from cscopt.backend import Array, namespace, per_item
-from cscopt.penalties import Penalty, TotalVariation
+from cscopt.penalties import Penalty
+from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem
 
 
@@ -23,7 +24,7 @@ class Metric:
         self.places: list[int] = []
         for part in problem.penalty.tail:
             self.places.append(0)
-            if not isinstance(part, TotalVariation):
+            if not isinstance(part, Differences):
                 weight = weight + 1.0
             elif not part.of_image:
                 square = 1.0 if part.weights is None else per_item(part.weights**2, 1 + len(synthesis.grid))
@@ -89,7 +90,7 @@ class RightSide:
 
     def add_term(self, part: Penalty, place: int, ahead: Array) -> None:
         """ρ K_kᴴ (2 z − v) of a term of the tail."""
-        if not isinstance(part, TotalVariation):
+        if not isinstance(part, Differences):
             self.maps = self.maps + ahead
         elif not part.of_image:
             self.maps = self.maps + part.adjoint(ahead)

@@ -8,7 +8,7 @@ from typing import ClassVar
 from cscopt import checks
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_sum
-from cscopt.penalties import TotalVariation
+from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import first_rho
 from cscopt.solvers.base import Solver, map_arrays, start
@@ -101,14 +101,14 @@ class PrimalDual(Solver):
         self.check_convex(problem)
         if problem.penalty.curved:
             folded = problem.datafit.quadratic or problem.datafit.folded
-            instead = "use 'admm', 'fista' or 'ista'" if folded else "no solver does with this fit and forward operator"
-            raise ValueError(f"primal-dual cannot serve the penalty GradientL1; {instead}")
+            instead = "use 'admm', 'fista' or 'ista'" if folded else "write a sum, L1(lam) + GradientL1(0, mu)"
+            raise ValueError(f"primal-dual cannot serve GradientL1 on its own; {instead}")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         split, axes = 1, len(problem.synthesis.grid)
         for part in problem.penalty.tail:
-            if not (isinstance(part, TotalVariation) and part.of_image):
-                split += axes if isinstance(part, TotalVariation) else 1
+            if not (isinstance(part, Differences) and part.of_image):
+                split += axes if isinstance(part, Differences) else 1
         sums = 0 if problem.datafit.quadratic else 2 * split
         return 6 + 4 * split + sums + (0 if problem.fused else 2)
 

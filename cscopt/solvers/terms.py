@@ -10,7 +10,8 @@ from cscopt import fft, kernels
 from cscopt.backend import Array, namespace, per_item
 from cscopt.kernels import Levels
 from cscopt.levels import OnGrid
-from cscopt.penalties import Penalty, TotalVariation
+from cscopt.penalties import Penalty
+from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem
 from cscopt.solvers.metric import Metric, RightSide
 from cscopt.solvers.warm import multiplier
@@ -62,7 +63,7 @@ def first_point(problem: CSCProblem, rows: Array, rho: Array, warm: bool) -> Poi
     rho, taken = problem.per_row(rho), None
     for part in reversed(problem.penalty.tail):
         v = rows
-        if isinstance(part, TotalVariation):
+        if isinstance(part, Differences):
             v = part.apply(rows)
             if warm:
                 q = part.subgradient(v)
@@ -86,7 +87,7 @@ def proximal(problem: CSCProblem, point: Point, rho: Array, sigma: Array) -> Nea
     rows, found, link = problem.per_row(rho), [], point.tail
     for part in problem.penalty.tail:
         assert link is not None
-        prox = part.shrink if isinstance(part, TotalVariation) else OnGrid(part, problem.synthesis).prox
+        prox = part.shrink if isinstance(part, Differences) else OnGrid(part, problem.synthesis).prox
         found.append((part, link.v, prox(link.v, 1 / rows)))
         link = link.rest
     kernel = kernels.for_array(point.v) if isinstance(problem.levels, Levels) else kernels.reference
@@ -118,11 +119,11 @@ def change(problem: CSCProblem, metric: Metric, point: Point, near: Near, x: Arr
     """What a step without relaxation adds to the point: K_k x⁺ − z_k, and the fit's variables less the old ones."""
     tail: Tail | None = None
     for place, (part, _, z) in reversed(list(zip(metric.places, near.tail, strict=True))):
-        if isinstance(part, TotalVariation) and part.of_image:
+        if isinstance(part, Differences) and part.of_image:
             synthesis = problem.synthesis
             seen = part.difference(fft.inverse(metric.block(spectra, place), synthesis.grid, synthesis.real))
         else:
-            seen = part.apply(x) if isinstance(part, TotalVariation) else x
+            seen = part.apply(x) if isinstance(part, Differences) else x
         tail = Tail(seen - z, tail)
     data, old = None, point.data
     if old is not None:
