@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from cscopt import L1, CSCProblem, GroupL1, datasets, l1_ball, lowpass, minimise_l1, path
-from cscopt.operators import MRI, Blur, random_mask
+from cscopt import L1, ConvDictionary, CSCProblem, GroupL1, datasets, l1_ball, lowpass, minimise_l1, path
+from cscopt.operators import MRI, Blur, Mask, random_mask
 
 
 @pytest.fixture
@@ -104,6 +104,45 @@ def test_near_where_all_codes_are_zero(picture, bank, dtype, share):
     assert (found.status, found.gap <= 1e-3) == ("converged", True)
     if share > 1:
         assert (found.objective, found.solves) == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("less", [1e-5, 1e-6, 1e-7, 1e-9])
+def test_a_bound_just_below_the_datas_norm(picture, bank, dtype, less):
+    """No rounded λ reaches it. To first order the optimum is less · ‖y‖² / λ_max, by one atom."""
+    problem = CSCProblem(picture.astype(dtype), bank.astype(dtype), 1.0)
+    epsilon = (1 - less) * float(np.linalg.norm(problem.signal.astype(float)))
+    found = minimise_l1(problem, epsilon)
+    assert (found.status, found.gap <= 1e-3) == ("converged", True)
+    codes = found.solution.codes.astype(float)
+    assert np.abs(codes).sum() == pytest.approx(found.objective, rel=1e-5)
+    best = less * np.sum(problem.signal.astype(float) ** 2) / problem.lambda_max
+    assert found.objective == pytest.approx(best, rel=2e-3)
+    residual = problem.signal - ConvDictionary(bank).synthesize(codes)
+    assert np.linalg.norm(residual) <= epsilon * (1 + (1e-12 if dtype == "float64" else 1e-4 * less))
+
+
+@pytest.mark.parametrize("kind", ["mri", "mask", "operator"])
+def test_a_bound_just_below_the_datas_norm_with_other_data(picture, bank, kind, rng):
+    """By solvers of dense codes, too."""
+    options, data = {}, picture
+    if kind == "mri":
+        options["forward"] = MRI(random_mask((32, 32), 2, rng=0))
+        data = options["forward"].apply(picture) * random_mask((32, 32), 2, rng=0)
+    if kind == "mask":
+        options["mask"] = (rng.random(picture.shape) < 0.7).astype(float)
+    if kind == "operator":
+        options["forward"] = Mask((1, 32, 32), rng.random((32, 32)) < 0.7)
+        data = options["forward"].apply(picture)
+    problem = CSCProblem(data, bank, 1.0, **options)
+    weighted = data * options.get("mask", 1.0)
+    epsilon = (1 - 1e-7) * float(np.linalg.norm(weighted))
+    found = minimise_l1(problem, epsilon, method="fista", max_iter=5000)
+    assert (found.status, found.gap <= 1e-3) == ("converged", True)
+    assert found.objective == pytest.approx(float(L1(1.0).value(found.solution.codes)[0]), rel=1e-9)
+    image = problem.dictionary.synthesize(found.solution.codes)
+    predicted = image if problem.forward is None else problem.forward.apply(image)
+    assert np.linalg.norm(weighted - predicted * options.get("mask", 1.0)) <= epsilon * (1 + 1e-12)
 
 
 def test_what_was_cut_short_is_not_called_infeasible(picture, bank):

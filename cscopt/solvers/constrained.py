@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from cscopt import checks
 from cscopt.backend import namespace
 from cscopt.certificate import check_problem
+from cscopt.codes import SparseCodes
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.driver import solve
+from cscopt.solvers.ista import ISTA
+from cscopt.solvers.measures import measured, value_of
 from cscopt.solvers.path import codes_of, largest_level, rescaled
 from cscopt.solvers.solution import Solution
 
@@ -61,7 +64,8 @@ def minimise_l1(
 
     Codes of the penalised problem with t g in place of g solve it, for the t at which the residual's norm is ε; that
     norm rises with t, and t is found by bracketing. The gap is that of the dual, max ⟨Wy, θ⟩ − ε ‖θ‖ subject to
-    |DᴴAᴴWᴴ θ| ≤ Λ, at a multiple of the residual. SPORCO's ``ConvMinL1InL2Ball``; with ε = σ √n for noise of standard
+    |DᴴAᴴWᴴ θ| ≤ Λ, at a multiple of the residual. Near λ_max no rounded t may reach it: codes are then scaled, so that
+    the residual's norm is ε. SPORCO's ``ConvMinL1InL2Ball``; with ε = σ √n for noise of standard
     deviation σ in n data it is the discrepancy principle (Morozov 1966).
 
     Parameters
@@ -83,10 +87,11 @@ def minimise_l1(
     epsilon = checks.positive_number(epsilon, "epsilon")
 
     def assess(solution: Solution, scale: float) -> Assessment:
-        norm_sq, overlap, worst = _measures(solution)
-        norm, value = math.sqrt(norm_sq), _value(solution, norm_sq)
-        dual = max(0.0, overlap - epsilon * norm) / (scale * max(worst, 1e-300))
-        return Assessment(math.log(norm / epsilon) if norm > 0 else -math.inf, value / scale, dual, value)
+        found = measured(solution)
+        norm, value = math.sqrt(found.norm_sq), value_of(solution)
+        dual = max(0.0, found.overlap - epsilon * norm) / (scale * max(found.worst, 1e-300))
+        slack = math.log(norm / epsilon) if norm > 0 else -math.inf
+        return Assessment(slack, value / scale, dual, value, found.factor(epsilon))
 
     return _bracket(problem, assess, "epsilon", epsilon, method, tol, options)
 
@@ -111,9 +116,10 @@ def l1_ball(
     gamma = checks.positive_number(gamma, "gamma")
 
     def assess(solution: Solution, scale: float) -> Assessment:
-        norm_sq, overlap, worst = _measures(solution)
-        value = _value(solution, norm_sq) / scale
-        share = max(0.0, overlap - gamma * scale * worst) / norm_sq if norm_sq > 0 else 0.0
+        found = measured(solution)
+        norm_sq = found.norm_sq
+        value = value_of(solution) / scale
+        share = max(0.0, found.overlap - gamma * scale * found.worst) / norm_sq if norm_sq > 0 else 0.0
         dual = share * share * norm_sq / 2
         return Assessment(math.log(value / gamma) if value > 0 else -math.inf, norm_sq / 2, dual, norm_sq / 2)
 
@@ -131,12 +137,35 @@ class Assessment(NamedTuple):
         Of the constrained problem.
     part : float
         What `objective` is of the penalised problem's objective.
+    factor : float or None
+        What codes are multiplied by to meet the constraint with equality, and the objective with them.
     """
 
     slack: float
     objective: float
     dual: float
     part: float
+    factor: float | None = None
+
+
+class Scaled(NamedTuple):
+    """A solution whose codes, times a factor, meet the constraint."""
+
+    solution: Solution
+    scale: float
+    factor: float
+    objective: float
+
+    def solved(self) -> Solution:
+        """The solution of the same penalised problem that has these codes."""
+        old, codes = self.solution, codes_of(self.solution)
+        if old.solver.sparse:
+            codes = SparseCodes(codes.index, self.factor * codes.values, codes.shape)
+        else:
+            codes = self.factor * codes
+        new = solve(old.problem, old.solver if old.solver.sparse else ISTA(), x0=codes, max_iter=0)
+        reason = f"{old.reason}; then scaled to meet the constraint"
+        return replace(new, iterations=old.iterations, seconds=old.seconds, history=old.history, reason=reason)
 
 
 Assess = Callable[[Solution, float], Assessment]
@@ -153,6 +182,7 @@ class _Search:
         self.problem, self.assess, self.method, self.options = problem, assess, method, options
         self.inner, self.tol, self.share = 0.1 * tol, tol, 1.0
         self.best: Solution | None = None
+        self.near: Scaled | None = None
         self.objective, self.dual, self.scale = math.inf, 0.0, 0.0
         self.start: Any = None
         worst = float(problem.zero_violation[0])
@@ -166,12 +196,14 @@ class _Search:
         scale = math.exp(t)
         problem, inner = rescaled(self.problem, scale), max(self.inner * share, _FINEST)
         solution = solve(problem, self.method, x0=self.start, tol=inner, **self.options)
-        slack, objective, dual, part = self.assess(solution, scale)
+        slack, objective, dual, part, factor = self.assess(solution, scale)
         self.dual = max(self.dual, dual)
         if part > 0:
             self.share = min(1.0, part / solution.objective)
         if slack <= 0 and objective < self.objective:
             self.best, self.objective, self.scale = solution, objective, scale
+        if factor is not None and (self.near is None or factor * objective < self.near.objective):
+            self.near = Scaled(solution, scale, factor, factor * objective)
         self.start, self.solves = codes_of(solution), self.solves + 1
         self.last = solution
         self.seen[t] = max(-_CAP, min(_CAP, slack))
@@ -192,7 +224,7 @@ class _Search:
 
     def refine(self, t: float, feasible: float) -> None:
         """Near the t that was found, ten times as exactly each time; `feasible` is the sign of where it is met."""
-        while self.inner > _FINEST:
+        while self.inner > _FINEST and not self.nearly:
             self.inner = max(self.inner / 10, _FINEST)
             slack = self.at(t, self.share)
             if self.over:
@@ -204,6 +236,16 @@ class _Search:
         if self.best is None:
             return math.inf
         return (self.objective - self.dual) / self.objective if self.objective > 0 else 0.0
+
+    @property
+    def nearly(self) -> bool:
+        """Whether scaled codes have a gap that is small enough."""
+        return self.near is not None and self.near.objective - self.dual <= self.tol * self.near.objective
+
+    def scale_best(self) -> None:
+        """Take scaled codes where others are not good enough, and they are."""
+        if self.gap > self.tol and self.near is not None and self.nearly:
+            self.best, self.objective, self.scale = self.near.solved(), self.near.objective, self.near.scale
 
     @property
     def over(self) -> bool:
@@ -230,6 +272,7 @@ def _bracket(
         with contextlib.suppress(_Over):
             root = brentq(search.within, low[0], high[0], xtol=1e-4 * tol)  # near λ_max a little changes much
             search.refine(root, 1.0 if high[1] <= 0 else -1.0)
+    search.scale_best()
     if search.best is None or not (search.over or apart):
         raise ValueError(_not_reached(search, name, level, low[1] > 0))
     status = search.best.status if search.best.status != "converged" else "max_iter"
@@ -249,20 +292,3 @@ def _not_reached(search: _Search, name: str, level: float, above: bool) -> str:
             f"with a gap of {last.gap:.1e}; give it more (max_iter), or a {direction} {name}"
         )
     return f"{name} must be {direction}: {level:g} is not reached by any λ above {_LEAST:g} of the largest"
-
-
-def _value(solution: Solution, norm_sq: float) -> float:
-    """t g(x): what of the objective is not the fit; zero codes have none, whatever rounding says."""
-    return max(0.0, solution.objective - norm_sq / 2) if solution.nonzeros else 0.0
-
-
-def _measures(solution: Solution) -> tuple[float, float, float]:
-    """‖r‖², ⟨Wy, r⟩ and max |DᴴAᴴWᴴ r| / Λ of the one item of a solution."""
-    problem = solution.problem
-    spectrum = problem.synthesis.spectrum(solution.reconstruction)
-    if problem.system.factor is not None:
-        spectrum = spectrum * problem.system.factor
-    residual = problem.datafit.residual(spectrum)
-    norm_sq, overlap = problem.datafit.measures(residual)
-    worst = problem.worst(problem.datafit.ascent(residual))
-    return float(norm_sq[0]), float(overlap[0]), float(worst[0])
