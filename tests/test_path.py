@@ -65,26 +65,34 @@ def test_constraint_forms_have_true_gaps(picture, bank, kind, rng):
 
 @pytest.mark.parametrize("form", ["ball", "projection"])
 def test_the_optimum_is_sporcos(picture, bank, form):
-    """ConvMinL1InL2Ball and ConvBPDNProjL1: never better than ours by more than 1e-6."""
+    """ConvMinL1InL2Ball and ConvBPDNProjL1, at points that meet the constraint to 1e-6: the same objective to 1e-6.
+
+    With another ρ SPORCO's first answers are far from that: 4 % beyond ε after 500 iterations with ρ = 10, 78 % with 3.
+    """
     cbpdn = pytest.importorskip("sporco.admm.cbpdn")
+    pytest.importorskip("sporco.fft").pyfftw_threads = 1
     problem = CSCProblem(picture, bank, 1.0)
-    settings = {"Verbose": False, "MaxMainIter": 2000, "RelStopTol": 1e-7, "AutoRho": {"Enabled": True}}
+    settings = {"Verbose": False, "MaxMainIter": 2000, "RelStopTol": 1e-9, "RelaxParam": 1.8}
+    settings["AutoRho"] = {"Enabled": False}
     filters = problem.dictionary.to_sporco()
     if form == "ball":
         epsilon = 0.3 * float(np.linalg.norm(picture))
         ours = minimise_l1(problem, epsilon, tol=1e-7)
-        options = cbpdn.ConvMinL1InL2Ball.Options({**settings, "rho": 10.0})
+        options = cbpdn.ConvMinL1InL2Ball.Options({**settings, "rho": 300.0})
         theirs = cbpdn.ConvMinL1InL2Ball(filters, picture[0, 0], epsilon, options, dimK=0).solve()
+        maps = np.moveaxis(theirs[..., 0, 0, :], -1, 0)[None]
+        assert np.linalg.norm(picture - problem.dictionary.synthesize(maps)) <= epsilon * (1 + 1e-6)
         value = float(np.abs(theirs).sum())
     else:
         ours = l1_ball(problem, 1.0, tol=1e-7)
         options = cbpdn.ConvBPDNProjL1.Options({**settings, "rho": 1.0})
         theirs = cbpdn.ConvBPDNProjL1(filters, picture[0, 0], 1.0, options, dimK=0).solve()
-        maps = np.moveaxis(theirs[..., 0, 0, :], -1, 0)[None] / max(1.0, float(np.abs(theirs).sum()))
+        assert np.abs(theirs).sum() <= 1 + 1e-6
+        maps = np.moveaxis(theirs[..., 0, 0, :], -1, 0)[None]
         value = float(np.linalg.norm(picture - problem.dictionary.synthesize(maps)) ** 2) / 2
     assert ours.gap <= 1e-7
     assert value >= ours.objective * (1 - 1e-6)
-    assert value == pytest.approx(ours.objective, rel=1e-3)
+    assert value == pytest.approx(ours.objective, rel=1e-6)
 
 
 def test_trivial_levels(picture, bank):
