@@ -17,7 +17,12 @@ from cscopt.backend import listing
 FORMAT = 1
 """Version of the dictionary files this version writes, and the newest it reads."""
 
+_TIFF = (".tif", ".tiff")
 _IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+
+
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error)
+"""What Pillow raises for files that it does not know, or that are damaged."""
 
 
 def data_folder() -> Path:
@@ -130,6 +135,8 @@ def load_dictionary(source: str | Path) -> tuple[Any, dict[str, str]]:
 def load_image(path: str | Path) -> Any:
     """An image file as float32, (H, W) or (H, W, 3); integers are scaled to [0, 1], transparency is dropped.
 
+    Floats, which TIFF files may hold, are as they are.
+
     Raises
     ------
     FileNotFoundError, ValueError
@@ -138,9 +145,7 @@ def load_image(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    mode = _decoded(lambda: _imageio().immeta(path, plugin="pillow").get("mode"), path)
-    options = {"mode": "RGB"} if mode in ("CMYK", "YCbCr", "LAB", "HSV") else {}
-    image = np.asarray(_decoded(lambda: _imageio().imread(path, plugin="pillow", **options), path))
+    image = np.asarray(_pixels(path))
     if image.ndim == 3 and image.shape[-1] in (2, 4):
         image = image[..., :-1]
     if image.ndim == 3 and image.shape[-1] == 1:
@@ -149,7 +154,7 @@ def load_image(path: str | Path) -> Any:
         raise ValueError(f"{path} must be a grey or colour image; it has shape {image.shape}")
     if image.dtype == bool:
         return image.astype(np.float32)
-    if image.dtype.kind == "i":
+    if image.dtype.kind not in "uf":
         raise ValueError(f"{path} must hold unsigned integers or floats; it holds {image.dtype}")
     if image.dtype.kind == "u":
         return image.astype(np.float32) / np.float32(np.iinfo(image.dtype).max)
@@ -177,8 +182,21 @@ def _imageio() -> Any:
     return imageio.v3
 
 
-def _decoded(read: Callable[[], Any], path: Path) -> Any:
+def _pixels(path: Path) -> Any:
+    """As Pillow reads them; TIFF files that it does not know, such as those of floats in colour, as tifffile does."""
+    try:
+        mode = _imageio().immeta(path, plugin="pillow").get("mode")
+    except _UNREADABLE:
+        if path.suffix.lower() not in _TIFF:
+            raise ValueError(f"{path} cannot be read as an image (of no known format, or damaged)") from None
+        return _decoded(lambda: _imageio().imread(path, plugin="tifffile"), path, (Exception,))
+    options = {"mode": "RGB"} if mode in ("CMYK", "YCbCr", "LAB", "HSV") else {}
+    return _decoded(lambda: _imageio().imread(path, plugin="pillow", **options), path, _UNREADABLE)
+
+
+def _decoded(read: Callable[[], Any], path: Path, errors: tuple[type[Exception], ...]) -> Any:
+    """What `read` gives; damaged files raise errors of many kinds, in tifffile of every one."""
     try:
         return read()
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    except errors as error:
         raise ValueError(f"{path} cannot be read as an image ({error})".replace("\n", " ")) from error

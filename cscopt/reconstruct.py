@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from cscopt.backend import listing, to_numpy
 from cscopt.operators import CT
 from cscopt.tasks import Restoration
 
+ARRAYS = (".npy", ".npz")
 PICTURES = (".png", ".jpg", ".tif", ".npy")
 NEEDS: dict[str, tuple[str, ...]] = {
     "denoise": (),
@@ -43,12 +45,13 @@ def parser() -> Any:
     add(
         "source",
         type=str,
-        help="image, scaled to [0, 1], or .npy as it is; mri: complex k-space, ct: sinogram, as .npy",
+        help="image, scaled to [0, 1] unless it holds floats, or array as it is (.npy, or .npz of one); "
+        "mri: complex k-space, ct: sinogram, as arrays",
     )
     add("-o", "--output", type=str, required=True, help=f"image to write ({', '.join(PICTURES)})")
-    add("--mask", type=str, help="inpaint: where known, mri: where sampled (image: brighter than grey, or .npy: 1)")
-    add("--sensitivities", type=str, help="mri: coil sensitivities (.npy)")
-    add("--kernel", type=str, help="deblur: point spread function (image, scaled to sum one, or .npy as it is)")
+    add("--mask", type=str, help="inpaint: where known, mri: where sampled (image: brighter than grey, or array: 1)")
+    add("--sensitivities", type=str, help="mri: coil sensitivities (array)")
+    add("--kernel", type=str, help="deblur: point spread function (image, scaled to sum one, or array as it is)")
     add("--boundary", type=str, help="deblur: circular (if absent), zero or none")
     add("--scale", type=int, help="super-resolve: how many times larger")
     add(
@@ -56,7 +59,7 @@ def parser() -> Any:
         type=str,
         help="ct: parallel (if absent: angles evenly over π, pixels as wide as detectors) or lodopab",
     )
-    add("--truth", type=str, help="what the result should be (image or .npy): prints PSNR and SSIM")
+    add("--truth", type=str, help="what the result should be (image or array): prints PSNR and SSIM")
     add("--noise", type=float, help="standard deviation of the noise, in the units of the image")
     add("--lam", type=float, help="λ, in the units of the image; found if absent")
     add("--beta", type=float, help="strength of the smooth part; 0: none")
@@ -114,7 +117,7 @@ TASKS: dict[str, Callable[..., Restoration]] = {
 def _argument(name: str, path: str) -> Any:
     """An array a task takes, from its file; what a picture means, an array says as it is."""
     values = _read(path)
-    if Path(path).suffix.lower() == ".npy" or name not in ("mask", "kernel"):
+    if Path(path).suffix.lower() in ARRAYS or name not in ("mask", "kernel"):
         return values
     values = values.mean(axis=-1) if values.ndim == 3 else values
     return values > 0.5 if name == "mask" else values / max(float(values.sum()), 1e-30)
@@ -133,12 +136,18 @@ def _tomograph(sinogram: Any, geometry: str) -> CT:
 
 def _read(path: str) -> Any:
     """An image in [0, 1], or an array as it is."""
-    if Path(path).suffix.lower() != ".npy":
+    if Path(path).suffix.lower() not in ARRAYS:
         return io.load_image(path)
     try:
         values = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} holds no array: {error}") from None
+        if isinstance(values, np.lib.npyio.NpzFile):
+            with values as file:
+                if len(file.files) != 1:
+                    names = ", ".join(file.files) or "none"
+                    raise ValueError(f"a .npz must hold one array; it holds {names}")
+                values = file[file.files[0]]
+    except (ValueError, EOFError, BadZipFile) as error:
+        raise ValueError(f"{path} cannot be read as an array: {error}") from None
     if values.dtype.kind not in "biufc":
         raise ValueError(f"{path} must hold numbers; it holds {values.dtype}")
     return values

@@ -153,6 +153,27 @@ def test_images(tmp_path, rng):
         io.save_image(tmp_path / "a.xyz", grey)
 
 
+def test_tiff_files_of_floats(rng, tmp_path):
+    """In grey and colour, in every precision, as they are."""
+    import tifffile
+
+    for shape in ((9, 7), (9, 7, 3)):
+        for dtype in ("float16", "float32", "float64"):
+            values = 3 * rng.standard_normal(shape).astype(dtype)
+            tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb" if len(shape) == 3 else "minisblack")
+            found = io.load_image(tmp_path / "a.tif")
+            assert found.dtype == np.float32
+            np.testing.assert_array_equal(found, values.astype(np.float32))
+    whole = (tmp_path / "a.tif").read_bytes()
+    for keep in (0, 5, 100, len(whole) // 2):
+        (tmp_path / "cut.tif").write_bytes(whole[:keep])
+        with pytest.raises(ValueError, match=r"cut\.tif cannot be read as an image"):
+            io.load_image(tmp_path / "cut.tif")
+    tifffile.imwrite(tmp_path / "b.tif", np.ones((9, 7), np.complex64))
+    with pytest.raises(ValueError, match=r"b\.tif must hold unsigned integers or floats; it holds complex64"):
+        io.load_image(tmp_path / "b.tif")
+
+
 BITS = """
 import hashlib
 import numpy as np

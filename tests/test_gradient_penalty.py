@@ -274,6 +274,7 @@ def test_a_filter_without_any_penalty_is_refused(rng):
         ((0.1, 1.0, np.array([1.0, -1.0, 1.0])), "weights must be finite and not negative"),
         ((0.1, 1.0, np.array([1.0, np.nan, 1.0])), "weights must be finite and not negative"),
         ((0.1, 1.0, np.ones(3, complex)), "weights must be real; got an array of complex128"),
+        ((0.1, 1.0, np.ones(0)), "weights must be an array of one number a filter"),
         ((0.1, 1.0, np.ones(5)), "weights must have one number for each of 3 filters; got 5"),
         ((np.ones(5), 1.0), r"lam must be a number, or of shape \(3,\)"),
     ],

@@ -77,6 +77,8 @@ def test_a_negative_code_has_infinite_value():
         (np.array([0.1, -0.2]), "lam must be positive everywhere; its least entry is -0.2"),
         (np.array([0.1, np.nan]), "lam must be finite"),
         (np.array([0.1 + 1j]), "lam must be real"),
+        (np.array([]), r"lam must not be empty; got shape \(0,\)"),
+        (np.ones((3, 0, 4)), r"lam must not be empty; got shape \(3, 0, 4\)"),
         ("much", "lam must be a real number"),
         ("0.1", "lam must be a real number; got '0.1'"),
         (np.array("0.1"), "lam must be a real number"),

@@ -175,6 +175,7 @@ def test_a_mask_and_an_operator_go_with_any_penalty(rng):
         (lambda: GroupL1(-0.1, 1.0), "lam must be"),
         (lambda: GroupL1(0.1, 0.0), "mu must be positive"),
         (lambda: GroupL1(0.1, 1.0, [0, 1]), "groups must be an array of integers"),
+        (lambda: GroupL1(0.1, 1.0, np.array([], int)), "groups must be an array of integers"),
         (
             lambda: plain_problem(GroupL1(0.1, 1.0, np.array([0, 1]))),
             "one label for each of 4 maps; got 2",

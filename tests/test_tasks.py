@@ -296,6 +296,39 @@ def test_the_command(tmp_path, truth, capsys):
     assert not (tmp_path / "x.png").exists()
 
 
+def test_the_command_reads_arrays_and_pictures_of_floats(tmp_path, truth, capsys):
+    """.npz as .npy, and float TIFF in colour as the same values in an array."""
+    import tifffile
+
+    colour = np.moveaxis(noisy(np.stack([truth, truth[::-1], truth.T]), 0.1), 0, -1)[:32, :40]
+    tifffile.imwrite(tmp_path / "colour.tif", colour, photometric="rgb")
+    np.save(tmp_path / "colour.npy", colour)
+    np.savez(tmp_path / "colour.npz", anything=colour)
+    np.savez(tmp_path / "two.npz", a=colour, b=colour)
+    np.savez(tmp_path / "objects.npz", a=np.array([None]))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "colour.npz").read_bytes()[:1000])
+    (tmp_path / "cut.tif").write_bytes((tmp_path / "colour.tif").read_bytes()[:1000])
+
+    def run(name, *more):
+        return main(["reconstruct", "denoise", str(tmp_path / name), "-o", str(tmp_path / "out.npy"), *more])
+
+    answers = []
+    for name in ("colour.npy", "colour.npz", "colour.tif"):
+        assert run(name, "--lam", "0.2") == 0
+        answers.append(np.load(tmp_path / "out.npy"))
+    np.testing.assert_array_equal(answers[1:], answers[:1] * 2)
+    assert answers[0].shape == colour.shape
+    capsys.readouterr()
+    for name, message in (
+        ("two.npz", "two.npz cannot be read as an array: a .npz must hold one array; it holds a, b"),
+        ("objects.npz", "objects.npz cannot be read as an array: "),
+        ("cut.npz", "cut.npz cannot be read as an array: "),
+        ("cut.tif", "cut.tif cannot be read as an image ("),
+    ):
+        assert run(name) == 2
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (5,)])
 def test_a_sinogram_has_two_axes_and_is_not_empty(tmp_path, capsys, shape):
     np.save(tmp_path / "data.npy", np.ones(shape, np.float32))

@@ -140,6 +140,8 @@ class Penalty:
         wanted = "not be negative anywhere" if zero else "be positive everywhere"
         if is_array(self.lam) and self.lam.ndim > 0:
             xp = namespace(self.lam)
+            if 0 in self.lam.shape:
+                raise ValueError(f"lam must not be empty; got shape {tuple(self.lam.shape)}")
             if not xp.isdtype(self.lam.dtype, ("real floating", "integral")):
                 raise TypeError(f"lam must be real; got an array of {self.lam.dtype}")
             if xp.isdtype(self.lam.dtype, "real floating"):

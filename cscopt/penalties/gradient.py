@@ -60,7 +60,7 @@ class GradientL1(Penalty):
         object.__setattr__(self, "mu", positive_number(self.mu, "mu"))
         if self.weights is None:
             return
-        if not is_array(self.weights) or self.weights.ndim != 1:
+        if not is_array(self.weights) or self.weights.ndim != 1 or 0 in self.weights.shape:
             raise TypeError("weights must be an array of one number a filter")
         xp = namespace(self.weights)
         if not xp.isdtype(self.weights.dtype, ("real floating", "integral")):

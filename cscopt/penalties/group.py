@@ -43,7 +43,7 @@ class GroupL1(Penalty):
         object.__setattr__(self, "mu", positive_number(self.mu, "mu"))
         if self.groups is not None:
             labels = to_numpy(self.groups) if is_array(self.groups) else None
-            if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iu":
+            if labels is None or labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
                 raise TypeError("groups must be an array of integers, one label a map")
 
     def repeated(self, n_filters: int, groups: int) -> GroupL1:
