@@ -2,6 +2,8 @@
 
 A transform is over the trailing axes, zero-padded to `grid`; real arrays have half spectra.
 `forward` is unnormalised and `inverse` carries 1/n, as everywhere else.
+FFTW measures which plan is fastest, so that the last bits differ from process to process; where they must not, it
+plans by estimate (`estimated`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ _KEPT_SECONDS = 0.01
 _SHORT = 1 << 20
 _AT_A_TIME = 1 << 20
 _lock = threading.RLock()
+_estimating = 0
 _idle: OrderedDict[tuple[Any, ...], list[Workspace]] = OrderedDict()
 
 
@@ -87,7 +90,9 @@ class Workspace:
     which measured 2 to 6 times faster there (171×447, 300×399, 321×481) than FFTW's best plan.
     """
 
-    def __init__(self, count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> None:
+    def __init__(
+        self, count: int, grid: tuple[int, ...], dtype: Any, threads: int, effort: str = "FFTW_MEASURE"
+    ) -> None:
         real = np.dtype(dtype).kind == "f"
         spectral = np.result_type(dtype, np.complex64)
         shapes = (count, *grid), (count, *frequency_shape(grid, real))
@@ -101,7 +106,7 @@ class Workspace:
 
         self.signal = pyfftw.zeros_aligned(shapes[0], dtype, n=64)
         self.spectrum = pyfftw.zeros_aligned(shapes[1], spectral, n=64)
-        flags = ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")
+        flags = (effort, "FFTW_DESTROY_INPUT")
         options = {"axes": axes, "threads": threads, "flags": flags, "planning_timelimit": _PLANNING_SECONDS}
         self._plans = (
             pyfftw.FFTW(self.signal, self.spectrum, **options),
@@ -118,12 +123,13 @@ def _foreign(grid: tuple[int, ...]) -> bool:
 @contextlib.contextmanager
 def workspace(count: int, grid: tuple[int, ...], dtype: Any, threads: int = 1) -> Iterator[Workspace]:
     """Borrow a planned `Workspace`; safe between threads, planned once per shape."""
-    key = (count, tuple(grid), np.dtype(dtype).char, threads)
     with _lock:
+        effort = "FFTW_ESTIMATE" if _estimating else "FFTW_MEASURE"
+        key = (count, tuple(grid), np.dtype(dtype).char, threads, effort)
         free = _idle.get(key)
         space = free.pop() if free else None
         if space is None:
-            space = _planned(count, tuple(grid), dtype, threads)
+            space = _planned(count, tuple(grid), dtype, threads, effort)
     try:
         yield space
     finally:
@@ -134,19 +140,34 @@ def workspace(count: int, grid: tuple[int, ...], dtype: Any, threads: int = 1) -
                 _idle.popitem(last=False)
 
 
+@contextlib.contextmanager
+def estimated() -> Iterator[None]:
+    """A block whose transforms have the same bits in every process, and in all threads; FFTW plans them by estimate."""
+    global _estimating
+    with _lock:
+        _estimating += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _estimating -= 1
+
+
 def clear() -> None:
     """Free the idle FFT buffers."""
     with _lock:
         _idle.clear()
 
 
-def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int) -> Workspace:
+def _planned(count: int, grid: tuple[int, ...], dtype: Any, threads: int, effort: str) -> Workspace:
     if library() == "scipy" or _foreign(grid):
-        return Workspace(count, grid, dtype, threads)
-
+        return Workspace(count, grid, dtype, threads, effort)
+    if effort == "FFTW_ESTIMATE":
+        with wisdom.forgotten():
+            return Workspace(count, grid, dtype, threads, effort)
     wisdom.load()
     began = time.perf_counter()
-    space = Workspace(count, grid, dtype, threads)
+    space = Workspace(count, grid, dtype, threads, effort)
     if time.perf_counter() - began > _KEPT_SECONDS:  # else it was known, or is as soon measured as kept
         wisdom.save()
     return space

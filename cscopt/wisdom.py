@@ -1,4 +1,4 @@
-"""FFTW's plans: kept between processes, handed from one to another; and which FFT library there is."""
+"""FFTW's plans: kept between processes, and forgotten for a while; and which FFT library there is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from cscopt.backend import cache_folder
@@ -76,26 +77,18 @@ def _union(ours: str, theirs: str) -> str:
     return "\n".join([*first[:-1], *(line for line in second[1:-1] if line not in known), first[-1], ""])
 
 
-def export() -> str:
-    """The plans that FFTW knows in this process, as text; empty without FFTW."""
+@contextlib.contextmanager
+def forgotten() -> Iterator[None]:
+    """A block in which FFTW knows no plans, for those made by estimate: where it knows a better one, it takes that."""
     if library() == "scipy":
-        return ""
-    import pyfftw
-
-    return json.dumps([part.decode() for part in pyfftw.export_wisdom()])
-
-
-def adopt(text: str) -> None:
-    """Plan as another process did, of which this is the `export`, so that results repeat its bit by bit.
-
-    What this process has planned already stays; what the cache folder knows is not read any more. Wisdom of another
-    FFTW or processor has no effect.
-    """
-    global _loaded
-    if not text or library() == "scipy":
+        yield
         return
     import pyfftw
 
-    _loaded = True
-    with contextlib.suppress(ValueError, AttributeError):
-        pyfftw.import_wisdom(tuple(part.encode() for part in json.loads(text)))
+    known = pyfftw.export_wisdom()
+    pyfftw.forget_wisdom()
+    try:
+        yield
+    finally:
+        pyfftw.forget_wisdom()
+        pyfftw.import_wisdom(known)

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cscopt import L1, ConvDictionary, CSCProblem, datasets, lowpass, solve
+from cscopt import L1, ConvDictionary, CSCProblem, datasets, fft, lowpass, solve, wisdom
 from cscopt.dictlearn import (
     Batch,
     Constraint,
@@ -228,16 +228,19 @@ def keep(state):
     if state.step == 3 and not pathlib.Path(early).exists():
         shutil.copy(checkpoint, early)
 
-images = t.pictures(4)
-learned = learn(images, t.ENGINES[name], t.start_for(images), max_epochs=4, checkpoint=checkpoint, checkpoint_seconds=0,
+images = [image[:, : 48 - 4 * k] for k, image in enumerate(t.pictures(4))]
+engine = t.Sporco(lam=0.05, max_iter=10) if name == "sporco" else t.ENGINES[name]
+learned = learn(images, engine, t.start_for(images), max_epochs=4, checkpoint=checkpoint, checkpoint_seconds=0,
                 validation=t.pictures(1, name="coins"), callback=keep)
 np.save(result, learned.state.filters)
 """
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", [*ENGINES, "sporco"])
 def test_resuming_in_a_new_process_is_exact(name, tmp_path):
-    """From the state after two steps, on a computer that knows no FFT plans."""
+    """From the state after two steps, with sizes not met before, on a computer that knows no FFT plans."""
+    if name == "sporco":
+        pytest.importorskip("sporco")
     script = RESUMED.format(tests=os.path.dirname(__file__))
 
     def run(checkpoint, result):
@@ -249,6 +252,24 @@ def test_resuming_in_a_new_process_is_exact(name, tmp_path):
     whole = run("whole.safetensors", "whole.npy")
     assert LearnState.load(tmp_path / "early.safetensors", None).step == 2
     assert (run("early.safetensors", "late.npy") == whole).all()
+
+
+@pytest.mark.parametrize("update", ["surrogate", "gradient"])
+def test_plans_that_fftw_measures_do_not_matter(monkeypatch, update):
+    """Nor those that it knows: a bank that is built again has the same bits."""
+    pyfftw = pytest.importorskip("pyfftw")
+    for name in ("load", "save"):
+        monkeypatch.setattr(wisdom, name, lambda: None)
+    images = [image[:, :n, :m] for image, n, m in zip(pictures(3, 128), (90, 121, 64), (100, 128, 96), strict=True)]
+    engine = Online(lam=0.05, method="fista", max_iter=20, update=update)
+    found = []
+    for seconds in (2.0, 0.0):  # none: FFTW takes the first plan that comes to its mind
+        monkeypatch.setattr(fft, "_PLANNING_SECONDS", seconds)
+        fft.clear()
+        pyfftw.forget_wisdom()
+        engine.code(engine.problem(images[0], start_for(images)))
+        found.append(learn(images, engine, start_for(images), max_epochs=1).state.filters)
+    assert (found[0] == found[1]).all()
 
 
 SPORCOS = """

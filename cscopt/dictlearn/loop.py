@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt import checks, io
+from cscopt import checks, fft, io
 from cscopt.backend import Array, namespace, real_dtype
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.data import fingerprint, samples_of
@@ -54,6 +54,7 @@ class Learned:
     seconds = property(lambda self: self.state.seconds, doc="Wall time over all sessions.")
 
 
+@fft.estimated()
 def learn(
     images: Sequence[Array],
     engine: Engine,
@@ -104,8 +105,7 @@ def learn(
         Show a progress bar.
     checkpoint : path, optional
         File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from
-        it, to the same filters, as if it had never stopped; on one thread bit for bit, unless images are of sizes
-        that were not met before the stop (their transforms are planned anew), or the engine is SPORCO's, of several.
+        it, to the same filters, as if it had never stopped; on one thread bit for bit.
     checkpoint_seconds : float, default 60
 
     Raises
@@ -160,6 +160,7 @@ def learn(
     return Learned(_dictionary(state, samples), "converged" if state.finished else status, state)
 
 
+@fft.estimated()
 def once(
     images: Sequence[Array], engine: Engine, initial: ConvDictionary | Array, state: LearnState | None = None
 ) -> Learned:

@@ -100,16 +100,10 @@ class Sporco(Engine):
 def _same_plans() -> Iterator[None]:
     """Transforms of SPORCO that are planned alike in every process: by estimate, and from no plans known already."""
     transforms: Any = require("sporco.fft", "sporco", "the SPORCO engine")
-    before, known = (transforms.pyfftw_planner_effort, transforms.pyfftw_threads), ""
-    if wisdom.library() == "pyfftw":
-        import pyfftw
-
-        wisdom.load()
-        known = wisdom.export()
-        pyfftw.forget_wisdom()  # where a length was measured, an estimate would take that plan
+    before = transforms.pyfftw_planner_effort, transforms.pyfftw_threads
     transforms.pyfftw_planner_effort, transforms.pyfftw_threads = "FFTW_ESTIMATE", min(before[1], get_threads())
     try:
-        yield
+        with wisdom.forgotten():
+            yield
     finally:
         transforms.pyfftw_planner_effort, transforms.pyfftw_threads = before
-        wisdom.adopt(known)

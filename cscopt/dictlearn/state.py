@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt import io, wisdom
+from cscopt import io
 from cscopt.backend import is_complex
 from cscopt.codes import SparseCodes
 
@@ -76,14 +76,11 @@ class LearnState:
         tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
         tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
         numbers = {name: getattr(self, name) for name in ("step", "seconds", "finished", "place")} | {"mark": mark}
-        metadata = {"format": _FORMAT, "numbers": json.dumps(numbers), "wisdom": wisdom.export()}
-        io.save_tensors(path, tensors, metadata)
+        io.save_tensors(path, tensors, {"format": _FORMAT, "numbers": json.dumps(numbers)})
 
     @classmethod
     def load(cls, path: str | Path, mark: str | None = "") -> LearnState:
         """Read what `save` wrote, of the task `mark`, or of any for None.
-
-        Transforms are planned from here on as they were then (`wisdom.adopt`).
 
         Raises
         ------
@@ -99,7 +96,6 @@ class LearnState:
                 f"{path} is the state of another task (other images, filters to begin with, engine, options or seed); "
                 "delete it to begin anew"
             )
-        wisdom.adopt(metadata.get("wisdom", ""))
         parts: dict[str, dict[str, Any]] = {"history": {}, "memory": {}}
         for name, array in tensors.items():
             group, _, rest = name.partition(".")
