@@ -51,10 +51,10 @@ def forward(x: Array, grid: tuple[int, ...], singly: bool = False) -> Array:
     return transform(x, s=tuple(grid), axes=axes)
 
 
-def inverse(spectrum: Array, grid: tuple[int, ...], real: bool) -> Array:
+def inverse(spectrum: Array, grid: tuple[int, ...], real: bool, singly: bool = False) -> Array:
     """Inverse of `forward`: an array on `grid`, real when `real`."""
     if is_numpy(spectrum):
-        return _inverse_numpy(spectrum, grid, real)
+        return _inverse_numpy(spectrum, grid, real, 1 if singly else _AT_A_TIME)
     xp = namespace(spectrum)
     axes = tuple(range(-len(grid), 0))
     transform = xp.fft.irfftn if real else xp.fft.ifftn
@@ -208,13 +208,13 @@ def _forward_numpy(x: Any, grid: tuple[int, ...], at_a_time: int) -> Any:
     return result.reshape((*lead, *result.shape[1:]))
 
 
-def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool) -> Any:
+def _inverse_numpy(spectrum: Any, grid: tuple[int, ...], real: bool, at_a_time: int) -> Any:
     lead = spectrum.shape[: spectrum.ndim - len(grid)]
     dtype = spectrum.real.dtype if real else spectrum.dtype
     spectra = spectrum.reshape((-1, *spectrum.shape[len(lead) :]))
     result = np.empty((len(spectra), *grid), dtype)
     scale = dtype.type(1 / math.prod(grid)) if real else 1 / math.prod(grid)
-    for part, count in _parts(len(spectra), grid, _AT_A_TIME):
+    for part, count in _parts(len(spectra), grid, at_a_time):
         with workspace(count, grid, dtype, _threads_for(count, grid)) as buffers:
             buffers.spectrum[...] = spectra[part]
             buffers.inverse()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -301,6 +302,24 @@ def test_sporcos_engine_gives_the_same_bits_in_every_process(tmp_path):
         command = [sys.executable, "-c", SPORCOS.format(tests=os.path.dirname(__file__)), before]
         found.add(subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE).stdout)
     assert len(found) == 1
+
+
+@pytest.mark.parametrize("update", ["surrogate", "gradient"])
+@pytest.mark.parametrize("method", ["fista", "admm"])
+def test_a_step_takes_at_most_five_arrays_of_the_maps(method, update):
+    image = lowpass.split(datasets.picture("camera")[None, None])[1][0][:, :192, :192]
+    engine = Online(lam=0.05, method=method, update=update, max_iter=3, updates=2, batch_size=2)
+    start = start_for([image], 24, (4, 4))
+    state, samples = engine.init(start), [Sample(k, image, None) for k in range(2)]
+    engine.step(state, samples)  # compiles
+    fft.clear()
+    tracemalloc.start()
+    try:
+        engine.step(state, samples)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= 5 * len(start) * image.nbytes
 
 
 @pytest.mark.parametrize("channels", [1, 3])

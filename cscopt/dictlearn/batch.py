@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from cscopt import checks
 from cscopt.backend import is_numpy
-from cscopt.dictlearn.engine import Engine, Sample, Step, measured
+from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
 from cscopt.dictlearn.masked import MaskedMoments
-from cscopt.dictlearn.moments import moments
+from cscopt.dictlearn.moments import Moments, moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
 from cscopt.solvers import Solution, solve
@@ -55,19 +55,22 @@ class Batch(Engine):
             raise TypeError("masks and boundary='none' need NumPy images in the batch engine; use the online one")
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
-        found = [self._coded(state, sample) for sample in samples]
         masked = self.boundary == "none" or any(sample.mask is not None for sample in samples)
-        if masked:
-            total: Any = MaskedMoments([(s.problem, s.sparse_codes) for s in found])
-        else:
-            total = moments(found[0].problem, found[0])
-            for solution in found[1:]:
-                total = total.plus(moments(solution.problem, solution))
-        moved, _ = minimise(total, state.filters, self.constraint, self.updates)
+        total: Any = Moments.zero(state.filters.shape)
         memory: dict[str, Any] = {}
-        for sample, solution in zip(samples, found, strict=True):
+        parts, rows = [], []
+        for sample in samples:
+            solution = self._coded(state, sample)
+            rows.append(measured(solution))
             memory |= codes_kept(sample.number, solution.sparse_codes)
-        return Step(moved, memory, *measured(found))
+            if masked:
+                parts.append((solution.problem, solution.sparse_codes))
+            else:
+                total = total.plus(moments(solution.problem, solution))
+            del solution  # its maps, before those of the next image
+        total = MaskedMoments(parts) if masked else total
+        moved, _ = minimise(total, state.filters, self.constraint, self.updates)
+        return Step(moved, memory, *averaged(rows))
 
     def _coded(self, state: LearnState, sample: Sample) -> Solution:
         """Codes of an image, none worse than those it had."""

@@ -72,11 +72,25 @@ class Coder:
         return solution
 
 
-def usage(solution: Solution) -> Any:
-    """Σ|x_m| of each filter, (M,), in float64."""
-    codes, n_filters = solution.sparse_codes, solution.problem.dictionary.n_filters
-    row = codes.index // int(np.prod(codes.shape[2:]))
-    return np.bincount(row % n_filters, np.abs(codes.values).astype(np.float64), n_filters)
+def codes_of(solution: Solution) -> Array:
+    """Codes, from a solver of dense ones without the copy that `Solution.codes` keeps."""
+    if solution.solver.sparse:
+        return solution.codes
+    problem = solution.problem
+    return problem.synthesis.crop(solution.solver.rows(problem, solution.state))
+
+
+def counted(solution: Solution) -> tuple[int, Any]:
+    """Number of non-zeros, and Σ|x_m| of each filter, (M,), in float64."""
+    n_filters = solution.problem.dictionary.n_filters
+    if solution.solver.sparse:
+        sparse = solution.sparse_codes
+        maps = sparse.index // int(np.prod(sparse.shape[2:])) % n_filters
+        return len(sparse), np.bincount(maps, np.abs(sparse.values).astype(np.float64), n_filters)
+    codes = to_numpy(codes_of(solution))
+    each = [codes[:, m::n_filters] for m in range(n_filters)]  # one by one, for there may be memory for few maps more
+    used = [np.abs(maps).sum(dtype=np.float64) for maps in each]
+    return sum(int(np.count_nonzero(maps)) for maps in each), np.array(used)
 
 
 def filter_gradient(solution: Solution) -> Any:
@@ -92,7 +106,7 @@ def filter_gradient(solution: Solution) -> Any:
         return _sparse_gradient(solution)
     synthesis = problem.synthesis
     xp = namespace(problem.signal)
-    rows = problem.embed(solution.codes)
+    rows = problem.embed(codes_of(solution))
     residual = problem.datafit.ascent(problem.datafit.residual(synthesis.synthesize(rows)))
     found = []
     for m in range(synthesis.n_filters):

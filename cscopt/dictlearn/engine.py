@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from cscopt.backend import Array
-from cscopt.dictlearn.coding import Coder, usage
+from cscopt.dictlearn.coding import Coder, counted
 from cscopt.dictlearn.constraint import Constraint
 from cscopt.dictlearn.state import LearnState
 from cscopt.solvers import Solution
@@ -101,8 +101,13 @@ class Engine(Coder):
         return [self.name, *rest, *((n, getattr(self.constraint, n)) for n in nested)]
 
 
-def measured(solutions: Sequence[Solution]) -> tuple[float, float, Any]:
-    """Mean objective, mean number of non-zeros, and the sum of usages."""
-    count = len(solutions)
-    objective = sum(s.objective for s in solutions) / count
-    return objective, sum(s.nonzeros for s in solutions) / count, sum(usage(s) for s in solutions)
+def measured(solution: Solution) -> tuple[float, float, Any]:
+    """Objective, number of non-zeros, and usage."""
+    nonzeros, used = counted(solution)
+    return solution.objective, float(nonzeros), used
+
+
+def averaged(rows: Sequence[tuple[float, float, Any]]) -> tuple[float, float, Any]:
+    """Mean objective, mean number of non-zeros, and the sum of usages of what `measured` told of each image."""
+    objectives, nonzeros, used = zip(*rows, strict=True)
+    return sum(objectives) / len(rows), sum(nonzeros) / len(rows), sum(used)

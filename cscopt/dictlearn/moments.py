@@ -10,12 +10,15 @@ import numpy as np
 
 from cscopt import fft
 from cscopt.backend import is_complex, is_numpy, namespace, to_numpy
+from cscopt.dictlearn.coding import codes_of
 from cscopt.problem import CSCProblem
 from cscopt.solvers import Solution
 from cscopt.solvers.working_set import active_sets
 
 _PAIR = 1e-8
 _PIXEL = 1.5e-9
+_AT_A_TIME = 2
+"""Maps that one is correlated with at a time, so that there is no array of all products."""
 
 
 class Quadratic:
@@ -146,25 +149,30 @@ def _sparse(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
 
 
 def _dense(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
-    """By FFT, one filter against all."""
-    synthesis = problem.synthesis
-    xp = namespace(problem.signal)
-    rows = problem.embed(solution.codes)
-    spectra = fft.forward(rows, synthesis.grid)
+    """By FFT, one filter against itself and those after it, a few at a time: A[n, m, δ] is A[m, n, −δ]."""
+    synthesis, support = problem.synthesis, problem.dictionary.support
+    n_filters, space = synthesis.n_filters, tuple(range(1, len(support) + 1))
+    rows = namespace(problem.signal).reshape(codes_of(solution), (-1, n_filters, *synthesis.code_space))
+    spectra = fft.forward(rows, synthesis.grid, True)
+    del rows
     target = problem.datafit.ascent_at_zero
-    support = problem.dictionary.support
-
-    def cut(product: Any, least: tuple[int, ...]) -> Any:
-        image = xp.sum(fft.inverse(product, synthesis.grid, synthesis.real), axis=0)
-        index: list[Any] = [np.arange(low, k) % n for low, k, n in zip(least, support, synthesis.grid, strict=True)]
-        values = to_numpy(xp.real(image) if is_complex(image) else image).astype(np.float64)
-        whole: tuple[Any, ...] = (slice(None), *np.ix_(*index))
-        return values[whole]
-
     none, back = (0,) * len(support), tuple(1 - k for k in support)
-    codes, data = [], []
-    for m in range(synthesis.n_filters):
-        one = xp.conj(spectra[:, m : m + 1, ...])
-        data.append(cut(one * target, none))
-        codes.append(np.roll(cut(one * spectra, back), back, tuple(range(1, len(support) + 1))))
-    return Moments(np.stack(codes), np.stack(data), energy)
+    found = Moments.zero((n_filters, problem.dictionary.channels, *support))
+    for m in range(n_filters):
+        one = spectra[:, m : m + 1, ...]
+        found.data[m] = _correlated(problem, one, target, none)
+        for first in range(m, n_filters, _AT_A_TIME):
+            some = slice(first, first + _AT_A_TIME)
+            lags = _correlated(problem, one, spectra[:, some, ...], back)
+            found.codes[m, some] = np.roll(lags, back, space)
+            found.codes[some, m] = np.roll(np.flip(lags, space), back, space)
+    return Moments(found.codes, found.data, energy)
+
+
+def _correlated(problem: CSCProblem, one: Any, others: Any, least: tuple[int, ...]) -> Any:
+    """Σ_p Re(conj(one(p)) other(p + t)), summed over rows, for t from `least` to the support: (others, *lags)."""
+    synthesis, xp = problem.synthesis, namespace(others)
+    image = fft.inverse(xp.sum(xp.conj(one) * others, axis=0), synthesis.grid, synthesis.real, True)
+    ranges = zip(least, problem.dictionary.support, synthesis.grid, strict=True)
+    whole: tuple[Any, ...] = (slice(None), *np.ix_(*(np.arange(low, k) % n for low, k, n in ranges)))
+    return to_numpy(xp.real(image) if is_complex(image) else image)[whole].astype(np.float64)

@@ -10,7 +10,7 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.dictlearn.coding import filter_gradient
-from cscopt.dictlearn.engine import Engine, Sample, Step, measured
+from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
 from cscopt.dictlearn.moments import Moments, moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
@@ -81,24 +81,30 @@ class Online(Engine):
             raise ValueError("masks need update='gradient', or the batch engine")
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
-        before = [codes_recalled(state.memory, s.number) for s in samples]
-        problems = [self.problem(s.image, state.filters, s.mask) for s in samples]
-        found = [self.code(problem, codes) for problem, codes in zip(problems, before, strict=True)]
         memory = dict(state.memory) if self.warm else {}
-        for sample, solution in zip(samples, found, strict=True):
-            memory |= codes_kept(sample.number, solution.sparse_codes) if self.warm else {}
-        share = 1 / len(samples)
+        share, rows = 1 / len(samples), []
+        keep = (1 - 1 / (state.step + 1)) ** self.forgetting if state.step else 0.0
+        total: Any = 0.0 if self.update == "gradient" else _recalled(state.memory, state.filters.shape)
+        for k, sample in enumerate(samples):
+            row, codes, term = self._seen(state, sample)  # no image's maps outlive its turn
+            rows.append(row)
+            memory |= codes
+            total = total + term if self.update == "gradient" else total.plus(term, 1.0 if k else keep, share)
         if self.update == "gradient":
             a, b = self.step_size
-            gradient = share * sum(filter_gradient(solution) for solution in found)
-            moved = self.constraint.project(state.filters - a / (b + state.step) * gradient)
-            return Step(moved, memory, *measured(found))
-        total = _recalled(state.memory, state.filters.shape)
-        keep = (1 - 1 / (state.step + 1)) ** self.forgetting if state.step else 0.0
-        for k, solution in enumerate(found):
-            total = total.plus(moments(solution.problem, solution), keep if k == 0 else 1.0, share)
-        moved, _ = minimise(total, state.filters, self.constraint, self.updates)
-        return Step(moved, memory | _kept(total), *measured(found))
+            moved = self.constraint.project(state.filters - a / (b + state.step) * (share * total))
+        else:
+            moved, _ = minimise(total, state.filters, self.constraint, self.updates)
+            memory |= _kept(total)
+        return Step(moved, memory, *averaged(rows))
+
+    def _seen(self, state: LearnState, sample: Sample) -> tuple[tuple[float, float, Any], dict[str, Any], Any]:
+        """What an image's codes tell: their measures, they themselves if they are kept, their gradient or moments."""
+        problem = self.problem(sample.image, state.filters, sample.mask)
+        solution = self.code(problem, codes_recalled(state.memory, sample.number))
+        term = filter_gradient(solution) if self.update == "gradient" else moments(problem, solution)
+        kept = codes_kept(sample.number, solution.sparse_codes) if self.warm else {}
+        return measured(solution), kept, term
 
     def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
         new = state.filters.copy()
