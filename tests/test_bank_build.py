@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bank_cases import PATIENCE, alive, busy, started, step_of, until, written
+from bank_cases import PATIENCE, alive, busy, put, started, step_of, until, written
 
 import cscopt
 from cscopt import ConvDictionary, bank, io, lowpass
@@ -197,6 +197,22 @@ def test_a_task_waits_for_its_twin_and_finds_the_work_done(tmp_path, spec, monke
     first = work.learn_case(case, tmp_path, 10.0)
     monkeypatch.setattr(work.dictlearn, "learn", None)
     assert work.learn_case(case, tmp_path, 10.0) == first
+
+
+def test_what_a_kill_after_the_writing_leaves_is_swept(tmp_path):
+    """But not under the hands of a process that is at it, nor the work on what is not there."""
+    folder = tmp_path / "bank"
+    names = [put(folder, np.full((2, 1, 3, 3), value)).stem for value in (1.0, 2.0)] + ["8x8x32-lam0.1-missing"]
+    (folder / ".work").mkdir()
+    left = {name: {folder / ".work" / f"{name}.{end}" for end in ("safetensors", "json", "lock")} for name in names}
+    for path in set().union(*left.values()):
+        path.write_text("")
+    with held(folder / ".work" / f"{names[1]}.lock"):
+        work.sweep(folder, 0.0)
+        assert set((folder / ".work").iterdir()) == left[names[1]] | left[names[2]]
+    work.sweep(folder, 0.0)
+    assert set((folder / ".work").iterdir()) == left[names[2]]
+    assert len(Bank.open(folder)) == 2
 
 
 def test_a_full_disk_leaves_nothing_half_done(tmp_path, spec, monkeypatch):

@@ -19,6 +19,7 @@ from cscopt.bank.data import Samples
 from cscopt.bank.entry import read, write
 from cscopt.bank.lock import held
 from cscopt.bank.spec import Case
+from cscopt.bank.store import files
 
 WORK = ".work"
 """Folder inside a bank for what is not finished: states, locks, progress."""
@@ -51,8 +52,7 @@ def learn_case(case: Case, folder: Path, checkpoint_seconds: float) -> float:
     with held(lock, wait=True):
         if not target.is_file():
             _learn(case, target, state, progress, checkpoint_seconds)
-        for path in (state, progress, lock):
-            path.unlink(missing_ok=True)
+        _clear(folder, case.name)
     return float(read(target)[0]["wall_seconds"])
 
 
@@ -114,13 +114,26 @@ def _teller(path: Path, steps: int) -> Callable[[Any], None]:
 
 
 def sweep(folder: Path, before: float) -> None:
-    """Remove what killed processes had begun to write (`io.replacing` and safetensors) before a time in seconds."""
+    """Remove what killed processes had begun to write (`io.replacing` and safetensors) before a time in seconds.
+
+    And their work on dictionaries that are there, unless a process holds its lock.
+    """
     for place in (folder, folder / WORK):
         for pattern in (".tmp*", ".*-*.safetensors", ".*-*.json"):
             for path in place.glob(pattern):
                 with suppress(FileNotFoundError):
                     if path.stat().st_mtime < before:
                         path.unlink()
+    done = {path.stem for path in (folder / WORK).glob("*.*")} & {path.stem for path in files(folder)}
+    for name in done:
+        with suppress(BlockingIOError), held(folder / WORK / f"{name}.lock"):
+            _clear(folder, name)
+
+
+def _clear(folder: Path, name: str) -> None:
+    """Remove the files of the work on a dictionary, the lock, which is held, last."""
+    for end in ("safetensors", "json", "lock"):
+        (folder / WORK / f"{name}.{end}").unlink(missing_ok=True)
 
 
 def follow(builder: Any) -> None:
