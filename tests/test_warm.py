@@ -72,7 +72,7 @@ def test_other_fits_begin_near_the_codes(method):
     assert begun.objective < 1.5 * good.objective
 
 
-@pytest.mark.parametrize("method", ["ista", "fista", "admm", "working-set"])
+@pytest.mark.parametrize("method", ["ista", "fista", "admm", "primal-dual", "working-set"])
 def test_a_bound_once_found_is_kept(method):
     """In the state, so that who goes on from it begins with the gap that was reported."""
     problem = CSCProblem(IMAGE, FILTERS, L1(1.0))

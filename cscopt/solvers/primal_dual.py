@@ -39,7 +39,10 @@ _BALANCE = 2.0
 
 @dataclass(frozen=True)
 class PrimalDualState:
-    """A point, ρ, σ and a bound of ‖A‖² of each item; for restarts the sum of points, how many, and the gap then."""
+    """A point, ρ, σ and a bound of ‖A‖² of each item; for restarts the sum of points, how many, and the gap then.
+
+    `dual` is the best dual value that was reported.
+    """
 
     point: Point
     rho: Array
@@ -48,6 +51,7 @@ class PrimalDualState:
     total: Point | None
     count: Array
     gap: Array
+    dual: Array
     mark: Array
     metric: Metric
     iteration: int = 0
@@ -126,6 +130,7 @@ class PrimalDual(Solver):
             total=None if fit.quadratic else map_arrays(namespace(zero).zeros_like, point),
             count=zero,
             gap=zero + float("inf"),
+            dual=zero,
             mark=mark(problem),
             metric=Metric(problem),
         )
