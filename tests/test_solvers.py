@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cscopt
-from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, FunctionOperator, certify, kkt_residual, solve
+from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, FunctionOperator, certify, fft, kkt_residual, solve, wisdom
 from cscopt.backend import to_numpy
 from cscopt.solvers.descent import power_iteration
 
@@ -503,3 +503,21 @@ def test_backtracking_does_not_chase_rounding(rng, dtype):
     for method in ("ista", "fista"):
         state = solve(problem, method, tol=0, max_iter=1500).state
         assert float(state.steps[0]) * problem.synthesis.lipschitz > 0.2
+
+
+@pytest.mark.parametrize("method", ["admm", "fista", "working-set"])
+def test_estimated_plans_give_the_same_bits_whatever_fftw_measures(monkeypatch, rng, method):
+    pyfftw = pytest.importorskip("pyfftw")
+    for name in ("load", "save"):
+        monkeypatch.setattr(wisdom, name, lambda: None)
+    signal, bank = rng.standard_normal((1, 1, 90, 121)), rng.standard_normal((8, 1, 7, 7))
+    found = []
+    for seconds in (2.0, 0.0):  # none: FFTW takes the first plan that comes to its mind
+        monkeypatch.setattr(fft, "_PLANNING_SECONDS", seconds)
+        fft.clear()
+        pyfftw.forget_wisdom()
+        problem = CSCProblem(signal, bank, 10.0)
+        solve(problem, method, max_iter=2)  # by measurement, which must leave no trace
+        with fft.estimated():
+            found.append(solve(CSCProblem(signal, bank, 10.0), method, tol=0, max_iter=20).codes)
+    np.testing.assert_array_equal(*found)

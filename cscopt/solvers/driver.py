@@ -79,6 +79,11 @@ def solve(
     ------
     TypeError, ValueError
         If an argument is out of range, or the solver cannot serve the problem.
+
+    Notes
+    -----
+    The same problem gives the same bits with as many threads (`cscopt.set_threads`) in one process; in every process on
+    such a machine in a block of ``cscopt.fft.estimated()``, without which FFTW measures which plan is fastest.
     """
     check_problem(problem)
     solver, reason = _solver(method, problem, state)
