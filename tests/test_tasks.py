@@ -170,6 +170,8 @@ def test_axes_and_namespaces(truth):
 
 NOTHING = np.ones((16, 16), np.float32)
 COLOUR = np.ones((16, 16, 2), np.float32)
+STRIPES = NOTHING * np.arange(16, dtype=np.float32) % 3
+SAME = FunctionOperator(lambda x: x, lambda y: y, (1, 16, 16), (1, 16, 16), 1.0)
 WRONG = FunctionOperator(lambda x: x, lambda y: 1.1 * y, (1, 16, 16), (1, 16, 16), 1.0)
 
 
@@ -221,6 +223,10 @@ def test_black_pictures_stay_black():
         (lambda: cscopt.reconstruct_mri(NOTHING, NOTHING), "data must be a complex array"),
         (lambda: cscopt.reconstruct_mri(NOTHING + 0j, NOTHING[:4]), r"data must have shape \(4, 16\)"),
         (lambda: cscopt.reconstruct_mri(NOTHING + 0j, 0 * NOTHING), "mask must sample at least one frequency"),
+        (
+            lambda: cscopt.reconstruct_ct(NOTHING, SAME, STRIPES, noise=1e-9, max_iter=1),
+            "noise = 1e-09 means a residual of 1.6e-08: epsilon = 1.6e-08 was not reached",
+        ),
         (lambda: cscopt.reconstruct_ct(NOTHING, None), "operator must be a LinearOperator .*got NoneType"),
         (lambda: cscopt.reconstruct_ct(NOTHING, WRONG), "first must be given where the operator is not a CT"),
         (lambda: cscopt.reconstruct_ct(NOTHING, WRONG, NOTHING.astype("u1")), "first must be float32, .* got uint8"),

@@ -103,8 +103,10 @@ def restore(
         solution = solve(problem, settings.method, **options)
     elif settings.noise is not None:
         epsilon = settings.noise * math.sqrt(_count(rest, mask) if count is None else count)
-        found = minimise_l1(problem, epsilon, method=settings.method, **options)
-        solution = found.solution
+        try:
+            solution = minimise_l1(problem, epsilon, method=settings.method, **options).solution
+        except ValueError as error:
+            raise ValueError(f"noise = {settings.noise:g} means a residual of {epsilon:.3g}: {error}") from error
     else:
         level = share * problem.lambda_max or 1.0  # whatever λ is, nothing has zero codes
         solution = solve(problem.with_penalty(L1(level)), settings.method, **options)
