@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tqdm.auto
 
 from cscopt import L1, ConvDictionary, CSCProblem, datasets, fft, lowpass, solve, wisdom
 from cscopt.dictlearn import (
@@ -356,6 +357,27 @@ def test_the_batch_size_may_change_between_runs_and_epochs_are_counted():
     assert (half.state.step, more.state.step, more.state.epoch) == (8, 12, 4)
     last = learn(images, Online(lam=0.05), start, max_epochs=5, state=more.state)
     assert (last.state.step, last.state.epoch, last.state.place) == (16, 5, 0)
+
+
+def test_with_another_batch_size_the_stopping_rule_and_the_bar_know_the_epochs(monkeypatch):
+    """The image seen last is dark: alone it stood for an epoch, of which the next was no better."""
+    totals = []
+
+    class Bar(tqdm.auto.tqdm):
+        def __init__(self, total, **options):
+            totals.append(total)
+            super().__init__(total=total, disable=True, **options)
+
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    images = pictures(4, 24)
+    last = np.random.default_rng([0, 0]).permutation(4)[-1]
+    images[last] = images[last] / 10
+    start = start_for(images, 4)
+    first = learn(images, Online(lam=0.02), start, max_epochs=1, progress=True).state
+    other = Online(lam=0.02, batch_size=4)
+    more = learn(images, other, start, max_epochs=2, state=first, stop_below=1e-4, progress=True)
+    assert (more.status, totals) == ("max_epochs", [4, 5])
+    assert more.state.lengths == (4, 1)
 
 
 @pytest.mark.parametrize("engine", [Online(lam=0.3), Batch(lam=0.3)], ids=["online", "batch"])

@@ -144,7 +144,7 @@ def learn(
     saved = time.monotonic()
     status = "max_epochs"
     try:
-        with _bar(progress, session.steps) as show:
+        with _bar(progress, session.steps(state)) as show:
             while state.epoch < max_epochs and not state.finished:
                 state = session.advance(state)
                 show(state)
@@ -223,15 +223,12 @@ class _Session:
     stop_below: float
     revive_below: float
 
-    @property
-    def steps_an_epoch(self) -> int:
-        size = self.engine.images_a_step or len(self.samples)
-        return -(-len(self.samples) // size)
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-        return self.max_epochs * self.steps_an_epoch
+    def steps(self, state: LearnState) -> int:
+        """Steps in all: those that a state has done, and those to come."""
+        count = len(self.samples)
+        size = self.engine.images_a_step or count
+        whole = self.max_epochs - state.epoch - 1  # beside the epoch that has begun, or begins now
+        return state.step + (whole * -(-count // size) + -(-(count - state.place) // size) if whole >= 0 else 0)
 
     def advance(self, state: LearnState) -> LearnState:
         """One step, and what comes after the last of an epoch."""
@@ -246,7 +243,9 @@ class _Session:
         chosen = [self.samples[k] for k in order[place:][:size]]
         new, row = stepped(self.engine, state, chosen, place == 0)
         ended = place + size >= count
-        new = replace(new, place=0 if ended else place + size)
+        begun = state.lengths[-1] if place and state.lengths else 0
+        lengths = (*(state.lengths[:-1] if begun else state.lengths), begun + 1)
+        new = replace(new, place=0 if ended else place + size, lengths=lengths)
         if ended:
             new, row["held_out"] = self._epoch_ended(new)
         row["seconds"] = state.seconds + time.perf_counter() - began
@@ -260,14 +259,14 @@ class _Session:
 
     def settled(self, state: LearnState) -> bool:
         """Whether the last epoch gained less than asked for."""
-        n = self.steps_an_epoch
-        if self.stop_below <= 0 or len(state.history["step"]) < 2 * n or state.place:
+        if self.stop_below <= 0 or len(state.lengths) < 2 or state.place:
             return False
+        earlier, last = state.lengths[-2:]
         if self.held_out:
-            before, now = state.history["held_out"][-n - 1], state.history["held_out"][-1]
+            before, now = state.history["held_out"][-last - 1], state.history["held_out"][-1]
         else:
             column = state.history["objective"]
-            before, now = float(np.mean(column[-2 * n : -n])), float(np.mean(column[-n:]))
+            before, now = float(np.mean(column[-earlier - last : -last])), float(np.mean(column[-last:]))
         return before - now < self.stop_below * abs(before)
 
 

@@ -43,6 +43,8 @@ class LearnState:
         Whether the stopping rule ended it.
     place : int
         Images seen in the epoch that has begun; 0 between epochs.
+    lengths : tuple of int
+        Steps of each epoch, and those done of one that has begun: batch sizes may change.
     """
 
     filters: Any
@@ -54,6 +56,7 @@ class LearnState:
     history: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     finished: bool = False
     place: int = 0
+    lengths: tuple[int, ...] = ()
 
     @property
     def epoch(self) -> int:
@@ -75,7 +78,8 @@ class LearnState:
         tensors = {"filters": self.filters, "usage": self.usage, "snapshots": self.snapshots}
         tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
         tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
-        numbers = {name: getattr(self, name) for name in ("step", "seconds", "finished", "place")} | {"mark": mark}
+        names = ("step", "seconds", "finished", "place", "lengths")
+        numbers = {name: getattr(self, name) for name in names} | {"mark": mark}
         io.save_tensors(path, tensors, {"format": _FORMAT, "numbers": json.dumps(numbers)})
 
     @classmethod
@@ -111,6 +115,7 @@ class LearnState:
             {name: parts["history"][name].tolist() for name in COLUMNS},
             bool(numbers["finished"]),
             int(numbers["place"]),
+            tuple(numbers.get("lengths", ())),
         )
 
     def recorded(self, **row: float) -> dict[str, list[float]]:
