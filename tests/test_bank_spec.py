@@ -158,3 +158,22 @@ def test_specs_that_come_with_cscopt():
     assert len({case.name for case in spec.cases(samples)}) == 96
     natural = Spec.read(folder / "natural.yaml")
     assert [case.size for case in natural.cases(samples)] == ["8x8x32", "8x8x64", "8x8x96", "12x12x64"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"npz": 5}}, "data's npz must be a path; got 5"),
+        ({"data": {"folder": ["a"]}}, r"data's folder must be a path; got \['a'\]"),
+        ({"data": {"skimage": 3}}, "data's skimage must be a list of names; got 3"),
+        ({"data": {"skimage": ["camera", 3]}}, r"data's skimage must be a list of names; got \['camera', 3\]"),
+        ({"data": {"npz": "images.npz", "key": 1}}, "data's key must be the name of an array; got 1"),
+        ({"grid": []}, r"grid must be a mapping, or a list of one or more, of n_filters.*; got \[\]"),
+        ({"grid": {"n_filters": 2, "support": 3, "lam": [], "beta": 0}}, r"grid's lam must have at least one value"),
+        ({"engine": {"constraint": {"window": [[True], [True, False]]}}}, "window must be an array of bool; its rows"),
+    ],
+)
+def test_values_of_another_kind_are_named_with_their_key(tmp_path, rng, change, message):
+    np.savez(tmp_path / "images.npz", images=rng.random((2, 8, 8)))
+    with pytest.raises((TypeError, ValueError), match=message):
+        Spec.read(written(tmp_path, **change)).cases(Samples([rng.random((1, 8, 8))], [], ""))

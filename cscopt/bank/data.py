@@ -70,8 +70,10 @@ class Data:
             raise ValueError("data must name one of folder, npz and skimage")
         if self.part is not None:
             checks.choice(self.part, "data's part", tuple(PARTS))
-        if isinstance(self.skimage, str):
+        if not isinstance(self.skimage, list | tuple) or not all(isinstance(name, str) for name in self.skimage):
             raise TypeError(f"data's skimage must be a list of names; got {self.skimage!r}")
+        if self.key is not None and not isinstance(self.key, str):
+            raise TypeError(f"data's key must be the name of an array; got {self.key!r}")
         object.__setattr__(self, "skimage", tuple(self.skimage))
         object.__setattr__(self, "divide", checks.positive_number(self.divide, "data's divide"))
         for name in ("pairs", "colour"):
@@ -86,7 +88,12 @@ class Data:
         if not isinstance(given, Mapping):
             raise TypeError(f"data must be a mapping with one of folder, npz and skimage; got {given!r}")
         refuse_unknown(given, [f.name for f in fields(cls)], "data")
-        paths = {k: str((beside / given[k]).resolve()) for k in ("folder", "npz") if given.get(k)}
+        paths = {}
+        for key in ("folder", "npz"):
+            if given.get(key) is not None:
+                if not isinstance(given[key], str) or not given[key]:
+                    raise TypeError(f"data's {key} must be a path; got {given[key]!r}")
+                paths[key] = str((beside / given[key]).resolve())
         return cls(**{**given, **paths})
 
     def images(self) -> list[Any]:

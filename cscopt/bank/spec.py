@@ -118,6 +118,8 @@ class Spec:
         for key in ("data", "grid"):
             if key not in given:
                 raise ValueError(f"{path} must have the key {key!r}")
+        if given["grid"] == []:
+            raise ValueError(f"grid must be a mapping, or a list of one or more, of {', '.join(AXES)}; got []")
         engine, options = _engine(given.get("engine", "online"))
         source = Data.read(given["data"], path.parent)
         return cls(
@@ -229,6 +231,9 @@ def _points(grid: Any) -> Iterable[tuple[int, Any, float, float]]:
     absent = [axis for axis in AXES if axis not in grid]
     if absent:
         raise ValueError(f"grid must have the key {absent[0]!r}")
+    for axis in AXES:
+        if grid[axis] == []:
+            raise ValueError(f"grid's {axis} must have at least one value; got []")
     return itertools.product(
         [checks.count(n, "n_filters", 1) for n in _listed(grid["n_filters"])],
         [_support(s) for s in _listed(grid["support"])],

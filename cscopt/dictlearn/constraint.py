@@ -55,7 +55,10 @@ class Constraint:
         if self.separable and (self.window is not None or self.nonnegative):
             raise ValueError("separable must not be combined with window or nonnegative")
         if self.window is not None:
-            window = np.asarray(self.window)
+            try:
+                window = np.asarray(self.window)
+            except ValueError as error:  # NumPy's own names no argument
+                raise ValueError(f"window must be an array of bool; its rows differ in length") from error
             if window.dtype != bool or not window.any():
                 raise ValueError("window must be an array of bool that is True somewhere")
             if self.zero_mean and window.sum() == 1:
