@@ -494,6 +494,18 @@ def test_bad_input_gets_a_sentence(change, message, rng):
         learn(**given)
 
 
+def test_values_whose_squares_overflow_are_refused(rng):
+    image, start = rng.standard_normal((1, 20, 20)), rng.standard_normal((4, 1, 6, 6))
+    message = r"images?(\[0\]| 0) must have no entry above .*, or squares overflow; its largest is"
+    with pytest.raises(ValueError, match=message):
+        initial_filters([image * 1e160], 4, (6, 6))
+    for engine, factor in ((Online(), 1e160), (Batch(), 1e160), (Online(update="gradient"), 1e100)):
+        with pytest.raises(ValueError, match=message):
+            learn([image * factor], engine, start, callback=_never)
+    with pytest.raises(ValueError, match=message):
+        learn([(image * 1e25).astype(np.float32)], Online(), start, callback=_never)
+
+
 def test_bad_options_of_engines_get_a_sentence():
     for kind, options, message in (
         (Batch, {"boundary": "symmetric"}, "boundary must be"),

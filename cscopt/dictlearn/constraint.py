@@ -58,7 +58,7 @@ class Constraint:
             try:
                 window = np.asarray(self.window)
             except ValueError as error:  # NumPy's own names no argument
-                raise ValueError(f"window must be an array of bool; its rows differ in length") from error
+                raise ValueError("window must be an array of bool; its rows differ in length") from error
             if window.dtype != bool or not window.any():
                 raise ValueError("window must be an array of bool that is True somewhere")
             if self.zero_mean and window.sum() == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,7 +64,16 @@ def _checked(image: Any, name: str, dictionary: ConvDictionary) -> Array:
     if dictionary.channels not in (1, image.shape[0]):
         raise ValueError(f"{name} must have {dictionary.channels} channels, as the filters; got {image.shape[0]}")
     checks.finite(image, name)
+    bounded(image, name, float(xp.finfo(image.dtype).max))
     return image
+
+
+def bounded(image: Array, name: str, limit: float) -> None:
+    """Refuse an image whose sum of squares may exceed a limit, and what is made of it overflow."""
+    xp = namespace(image)
+    most, peak = math.sqrt(limit / math.prod(image.shape)), float(xp.max(xp.abs(image)))
+    if peak > most:
+        raise ValueError(f"{name} must have no entry above {most:.1e}, or squares overflow; its largest is {peak:.3g}")
 
 
 def fingerprint(
@@ -125,6 +135,8 @@ def initial_filters(
                 f"{tuple(support)}; image {k} has shape {tuple(image.shape)}"
             )
         checks.finite(image, f"images[{k}]")
+        if namespace(image).isdtype(image.dtype, ("real floating", "complex floating")):
+            bounded(image, f"images[{k}]", float(np.finfo(np.float64).max))
     random = np.random.default_rng(checks.seed(random_state))
     limits = Constraint() if constraint is None else constraint
     channels = 1 if single_channel else int(images[0].shape[0])

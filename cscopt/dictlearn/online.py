@@ -10,10 +10,13 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.dictlearn.coding import filter_gradient
+from cscopt.dictlearn.data import bounded
 from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
 from cscopt.dictlearn.moments import Moments, moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
+
+_LARGEST = 1e150
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,9 @@ class Online(Engine):
     def check(self, samples: Sequence[Sample]) -> None:
         if self.update == "surrogate" and any(sample.mask is not None for sample in samples):
             raise ValueError("masks need update='gradient', or the batch engine")
+        if self.update == "gradient":
+            for sample in samples:  # gradients are of the images' squares, and squared again by the projection
+                bounded(sample.image, f"image {sample.number}", _LARGEST)
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         memory = dict(state.memory) if self.warm else {}
