@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,3 +167,19 @@ def test_a_report_of_a_bank_that_learned(tmp_path, spec):
     work.learn_case(given.cases(Samples.of(given.data, 1))[0], folder, 10.0)
     write_report(Bank.open(folder), tmp_path / "page.html")
     assert "Half of Σ|x| is in" in (tmp_path / "page.html").read_text()
+
+
+def test_lam_of_scores_is_that_of_the_learning_where_there_is_one(tmp_path, rng):
+    signal = rng.standard_normal((12, 12)).astype(np.float32)
+    for _ in range(2):
+        put(tmp_path, rng.standard_normal((2, 1, 3, 3)), lam=0.3)
+    one = Bank.open(tmp_path)
+    assert one.best_for(signal) == one.best_for(signal, 0.3)
+    put(tmp_path, rng.standard_normal((2, 1, 3, 3)), lam=0.5)
+    with pytest.raises(ValueError, match=r"lam must be given .*; got \[0\.3, 0\.5\]"):
+        Bank.open(tmp_path).best_for(signal)
+
+
+def test_the_shipped_dictionaries_are_no_bank_and_it_is_said_what_reads_them():
+    with pytest.raises(ValueError, match=r"no bank wrote it.*; ConvDictionary\.load reads it"):
+        Bank.open(Path(__file__).parents[1] / "data")

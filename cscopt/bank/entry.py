@@ -109,7 +109,10 @@ def read(path: Path) -> tuple[dict[str, str], ConvDictionary]:
     filters, provenance = io.load_dictionary(path)
     absent = [key for key in _NEEDED if key not in provenance]
     if absent:
-        raise ValueError(f"{path} is a dictionary, but no bank wrote it: it does not tell its {absent[0]}")
+        raise ValueError(
+            f"{path} is a dictionary, but no bank wrote it: it does not tell its {absent[0]}; "
+            "ConvDictionary.load reads it"
+        )
     if digest(filters, provenance) != provenance["sha256"]:
         raise ValueError(f"{path} was changed after it was written: its digest does not fit")
     return provenance, ConvDictionary(filters, provenance)

@@ -112,7 +112,13 @@ class Bank:
         return Bank(self.folder, tuple(kept))
 
     def scores(
-        self, signal: Any, lam: float, *, beta: float | None = None, tol: float = 1e-3, max_iter: int = 500
+        self,
+        signal: Any,
+        lam: float | None = None,
+        *,
+        beta: float | None = None,
+        tol: float = 1e-3,
+        max_iter: int = 500,
     ) -> list[Score]:
         r"""How well each dictionary codes a signal y, the best first.
 
@@ -124,8 +130,8 @@ class Bank:
         ----------
         signal : array, (\*space) or (batch, channel, \*space)
             Real or complex, before any split.
-        lam : float
-            λ > 0 in the units of the signal.
+        lam : float, optional
+            λ > 0 in the units of the signal; by default that of the learning, where all dictionaries have one.
         beta : float, optional
             β of the split. Without it each dictionary has the β it was learned with: this tells which dictionary and
             low-pass together leave the least, and as a weaker smoothing (a smaller β) takes more of the signal away,
@@ -142,6 +148,10 @@ class Bank:
         """
         if not self.entries:
             raise ValueError(f"there is no dictionary to choose from in {self.folder}")
+        if lam is None:
+            if len(learned := {one.lam for one in self.entries}) > 1:
+                raise ValueError(f"lam must be given where dictionaries were learned at several; got {sorted(learned)}")
+            (lam,) = learned
         lam = checks.positive_number(lam, "lam")
         signal = checks.floating(signal, "signal")
         highs: dict[float, Any] = {}
@@ -154,7 +164,7 @@ class Bank:
             found.append(Score(one, float(solution.objective), solution.gap))
         return sorted(found, key=lambda score: score.objective)
 
-    def best_for(self, signal: Any, lam: float, **options: Any) -> Entry:
+    def best_for(self, signal: Any, lam: float | None = None, **options: Any) -> Entry:
         """The dictionary that codes a signal with the least objective at one λ; see `scores` for what is compared."""
         return self.scores(signal, lam, **options)[0].entry
 
