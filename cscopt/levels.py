@@ -87,11 +87,14 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
     """What the sweeps take for a penalty, the head of it if it is a sum; `like` is a code array."""
     mirrored = synthesis.mirror is not None
     for part in (penalty.head, *penalty.tail):
-        if isinstance(part, GradientL1 | Smoothness) and synthesis.boundary != "circular":
-            raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
+        smooth = isinstance(part, GradientL1 | Smoothness)
         if mirrored and not isinstance(part, L0 | L1 | ElasticNet | GroupL1 | TotalVariation):
-            kinds = "L0, L1, ElasticNet, GroupL1 and TotalVariation"
-            raise ValueError(f"boundary='symmetric' serves the penalties {kinds}; got {type(part).__name__}")
+            kinds, given = "L0, L1, ElasticNet, GroupL1 and TotalVariation", type(part).__name__
+            raise ValueError(
+                f"boundary='symmetric' serves the penalties {kinds}; got {'GradientL1' if smooth else given}"
+            )
+        if smooth and synthesis.boundary != "circular":
+            raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)
