@@ -478,7 +478,7 @@ def test_variation_prefers_flat_pictures(rng):
         (
             lambda y, d: CSCProblem(y, d, L1(0.1) + GradientL1(0.0), boundary="symmetric"),
             ValueError,
-            "boundary must be 'circular' for GradientL1; got 'symmetric'",
+            "symmetric' serves the penalties L0, .* got GradientL1",
         ),
         (lambda y, d: L1(0.1) + 0.1, TypeError, "unsupported operand"),
         (lambda y, d: Sum(parts=(L1(0.1), 0.1)), TypeError, "a sum is of penalties; got float"),
