@@ -84,14 +84,22 @@ class SparseCodes:
         rows, columns = np.divmod(self.index, positions)
         return csr_array((self.values, (rows, columns)), shape=(self.shape[0] * self.shape[1], positions))
 
+    def tensors(self) -> dict[str, Any]:
+        """The parts as arrays that files hold: complex values in two."""
+        parts = {"index": self.index, "values": self.values.real, "shape": np.array(self.shape, dtype=np.int64)}
+        return parts | ({"imaginary": self.values.imag} if is_complex(self.values) else {})
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Any]) -> SparseCodes:
+        """What `tensors` gave."""
+        values = tensors["values"]
+        if "imaginary" in tensors:
+            values = values + (1j * tensors["imaginary"]).astype(np.result_type(values, np.complex64))
+        return cls(tensors["index"], values, tuple(tensors["shape"]))
+
     def save(self, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write as a safetensors file, complete or not at all."""
-        tensors = {"index": self.index, "shape": np.array(self.shape, dtype=np.int64)}
-        if is_complex(self.values):
-            tensors |= {"values": self.values.real, "imaginary": self.values.imag}
-        else:
-            tensors["values"] = self.values
-        io.save_tensors(path, tensors, {**(metadata or {}), "format": "cscopt-codes-1"})
+        io.save_tensors(path, self.tensors(), {**(metadata or {}), "format": "cscopt-codes-1"})
 
     @classmethod
     def load(cls, path: str | Path) -> SparseCodes:
@@ -108,7 +116,4 @@ class SparseCodes:
             raise ValueError(f"{path} holds no codes this version reads (found {found})")
         if not {"index", "values", "shape"} <= set(tensors):
             raise ValueError(f"{path} holds no codes: it lacks one of index, values and shape")
-        values = tensors["values"]
-        if "imaginary" in tensors:
-            values = values + (1j * tensors["imaginary"]).astype(np.result_type(values, np.complex64))
-        return cls(tensors["index"], values, tuple(tensors["shape"]))
+        return cls.of_tensors(tensors)

@@ -89,10 +89,9 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
     for part in (penalty.head, *penalty.tail):
         smooth = isinstance(part, GradientL1 | Smoothness)
         if mirrored and not isinstance(part, L0 | L1 | ElasticNet | GroupL1 | TotalVariation):
-            kinds, given = "L0, L1, ElasticNet, GroupL1 and TotalVariation", type(part).__name__
-            raise ValueError(
-                f"boundary='symmetric' serves the penalties {kinds}; got {'GradientL1' if smooth else given}"
-            )
+            kinds = "L0, L1, ElasticNet, GroupL1 and TotalVariation"
+            name = "GradientL1" if smooth else type(part).__name__
+            raise ValueError(f"boundary='symmetric' serves the penalties {kinds}; got {name}")
         if smooth and synthesis.boundary != "circular":
             raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
     penalty = penalty.head

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from cscopt import io
-from cscopt.backend import is_complex
 from cscopt.codes import SparseCodes
 
 _FORMAT = "cscopt-learning-2"
@@ -124,21 +123,16 @@ class LearnState:
 
 
 def codes_kept(number: int, codes: SparseCodes) -> dict[str, Any]:
-    """Codes of an image as entries of the memory, complex ones in two parts: files hold no complex128."""
-    kept = {"index": codes.index, "values": codes.values.real, "shape": np.array(codes.shape, np.int64)}
-    if is_complex(codes.values):
-        kept["imaginary"] = codes.values.imag
-    return {f"{number}.{name}": part for name, part in kept.items()}
+    """Codes of an image as entries of the memory."""
+    return {f"{number}.{name}": part for name, part in codes.tensors().items()}
 
 
 def codes_recalled(memory: Mapping[str, Any], number: int) -> SparseCodes | None:
     """Codes of an image from the memory; None if it has none."""
     if f"{number}.index" not in memory:
         return None
-    values = memory[f"{number}.values"]
-    if f"{number}.imaginary" in memory:
-        values = values + 1j * memory[f"{number}.imaginary"]
-    return SparseCodes(memory[f"{number}.index"], values, tuple(memory[f"{number}.shape"]))
+    names = [name for name in ("index", "values", "shape", "imaginary") if f"{number}.{name}" in memory]
+    return SparseCodes.of_tensors({name: memory[f"{number}.{name}"] for name in names})
 
 
 def codes_without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict[str, Any]:
