@@ -85,7 +85,7 @@ class LinearOperator:
             return NotImplemented
         return _Scaled(factor, self)
 
-    def to_scipy(self, dtype: Any = None) -> Any:
+    def as_linear_operator(self, dtype: Any = None) -> Any:
         """`scipy.sparse.linalg.LinearOperator` of one flattened item (NumPy).
 
         Its dtype is by default what A makes of float64; where that is complex, A takes complex vectors alone.

@@ -31,7 +31,7 @@ def test_files_that_are_not_good_are_refused_and_named(tmp_path, rng, capsys):
     changed[-1] ^= 1
     paths[1].write_bytes(changed)
     paths[2].write_bytes(paths[2].read_bytes().replace(b"cscopt-dictionary-1", b"cscopt-dictionary-7"))
-    shutil.copy(io.data_folder() / "natural-8x8x32.safetensors", folder / "foreign.safetensors")
+    ConvDictionary(rng.standard_normal((2, 1, 3, 3))).save(folder / "foreign.safetensors")
     wrong = verify(folder)
     assert set(wrong) == {paths[0].name, paths[1].name, paths[2].name, "foreign.safetensors"}
     assert "digest does not fit" in wrong[paths[1].name]
@@ -180,6 +180,23 @@ def test_lam_of_scores_is_that_of_the_learning_where_there_is_one(tmp_path, rng)
         Bank.open(tmp_path).best_for(signal)
 
 
-def test_the_shipped_dictionaries_are_no_bank_and_it_is_said_what_reads_them():
+def test_plain_dictionaries_are_no_bank_and_it_is_said_what_reads_them(tmp_path, rng):
+    ConvDictionary(rng.standard_normal((2, 1, 3, 3))).save(tmp_path / "plain.safetensors")
     with pytest.raises(ValueError, match=r"no bank wrote it.*; ConvDictionary\.load reads it"):
-        Bank.open(Path(__file__).parents[1] / "data")
+        Bank.open(tmp_path)
+
+
+def test_the_shipped_dictionaries_are_a_bank_of_the_specs(tmp_path):
+    """Each file is whole, below 1 MB, and the dictionary of a case that the specs name today."""
+    for path in io.data_folder().glob("*.safetensors"):
+        shutil.copy(path, tmp_path)
+        assert path.stat().st_size < 1e6
+    assert not verify(tmp_path)
+    bank, known = Bank.open(tmp_path), {}
+    for name in ("natural", "natural-colour"):
+        spec = Spec.read(Path(__file__).parents[1] / "specs" / f"{name}.yaml")
+        samples = Samples.of(spec.data, spec.holdout)
+        known |= {f"{name}-{case.size}": (case.name, samples.sha256) for case in spec.cases(samples)}
+    assert known == {one.name: (one.provenance["name"], one.provenance["data_sha256"]) for one in bank}
+    sizes = {(one.channels, one.support[0], one.n_filters) for one in bank}
+    assert sizes == {(1, 8, 32), (1, 8, 64), (1, 8, 96), (1, 12, 64), (3, 8, 64)}

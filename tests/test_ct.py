@@ -161,7 +161,7 @@ def test_operators_pickle_compose_and_leave_inputs_alone(rng):
     x32.setflags(write=False)
     np.testing.assert_array_equal(operator.apply(x32), wanted.astype(np.float32))
     np.testing.assert_array_equal(operator.apply(np.asfortranarray(x32)), wanted.astype(np.float32))
-    np.testing.assert_allclose(operator.to_scipy() @ x.ravel(), wanted.ravel())
+    np.testing.assert_allclose(operator.as_linear_operator() @ x.ravel(), wanted.ravel())
 
 
 @needs_astra

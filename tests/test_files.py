@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from cscopt import ConvDictionary, SparseCodes, io, lowpass
+from cscopt import ConvDictionary, SparseCodes, datasets, io, lowpass
 
 
 def test_dictionary_round_trip(tmp_path, rng):
@@ -27,7 +27,7 @@ def test_shipped_dictionaries_load_by_name():
     for name in io.shipped():
         bank = ConvDictionary.load(name)
         np.testing.assert_allclose(bank.norms(), 1, rtol=1e-5)
-        assert {"engine", "command", "pictures", "data_sha256", "seed"} <= set(bank.provenance)
+        assert {"engine", "data", "data_sha256", "lam", "beta", "seed", "history", "held_out"} <= set(bank.provenance)
     with pytest.raises(FileNotFoundError, match="there is no dictionary 'x': neither a file nor one of natural"):
         ConvDictionary.load("x")
 
@@ -210,3 +210,11 @@ def test_the_low_pass_keeps_the_dtype_and_solves_its_equation(space, dtype, rng)
         applied = applied + 3 * (2 * low - np.roll(low, 1, axis) - np.roll(low, -1, axis))
     np.testing.assert_allclose(applied, image, atol=1e-5 if image.real.dtype == np.float32 else 1e-12)
     np.testing.assert_allclose(low + high, image, atol=1e-6)
+
+
+def test_grey_is_the_luma_of_scikit_image():
+    color = pytest.importorskip("skimage.color")
+    picture = datasets.picture("astronaut", grey=False)
+    grey = datasets.picture("astronaut")
+    assert grey.dtype == np.float32
+    np.testing.assert_allclose(grey, color.rgb2gray(picture), rtol=1e-6, atol=1e-7)

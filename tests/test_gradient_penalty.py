@@ -293,12 +293,12 @@ def test_what_does_not_serve_it(rng):
     with pytest.raises(ValueError, match="working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'"):
         solve(problem, "working-set")
     with pytest.raises(
-        ValueError, match="primal-dual cannot serve GradientL1 on its own; use 'admm', 'fista' or 'ista'"
+        ValueError, match=r"in a sum alone, as L1\(lam\) \+ GradientL1\(0, mu\); use 'admm', 'fista' or 'ista'"
     ):
         solve(problem, "primal-dual")
     seen = Mask((1, 8, 7), rng.random((8, 7)) > 0.3)
     problem = CSCProblem(seen.apply(signal), filters, GradientL1(0.1), forward=seen, fit="l1")
-    with pytest.raises(ValueError, match=r"on its own; write a sum, L1\(lam\) \+ GradientL1\(0, mu\)"):
+    with pytest.raises(ValueError, match=r"serves GradientL1 in a sum alone, as L1\(lam\) \+ GradientL1\(0, mu\)$"):
         solve(problem)
     problem = problem.with_penalty(L1(0.1) + GradientL1(0))
     assert solve(problem, tol=1e-3, max_iter=5000).status == "converged"

@@ -106,7 +106,7 @@ def test_lipschitz_constant_is_exact(rng):
     """The largest singular value of the explicit matrix, for one and several channels."""
     for channels in (1, 3):
         operator = ConvDictionary(rng.standard_normal((4, channels, 3, 2))).operator((6, 5), channels=channels)
-        matrix = operator.to_scipy() @ np.eye(np.prod(operator.input_shape))
+        matrix = operator.as_linear_operator() @ np.eye(np.prod(operator.input_shape))
         assert operator.lipschitz == pytest.approx(np.linalg.norm(matrix, 2) ** 2, rel=1e-10)
 
 

@@ -88,7 +88,7 @@ def test_any_byte_order_serves(rng, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_norms_bound_the_largest_singular_value(rng, name):
     operator = operators(rng)[name]
-    matrix = operator.to_scipy(complex) @ np.eye(math.prod(operator.input_shape), dtype=complex)
+    matrix = operator.as_linear_operator(complex) @ np.eye(math.prod(operator.input_shape), dtype=complex)
     largest = np.linalg.norm(matrix, 2)
     assert largest <= operator.norm * (1 + 1e-10)
     if name in ("mri", "mri 1-D", "mri 3-D", "blur", "mask", "weights", "mix", "decimate", "decimate 3-D", "bicubic"):
@@ -100,7 +100,7 @@ def test_norms_bound_the_largest_singular_value(rng, name):
 def test_scipys_view_passes_the_dot_test(rng, name, dtype):
     """⟨u, A v⟩ = ⟨Aᴴ u, v⟩ on flattened vectors, as PyLops asks, in SciPy's conventions."""
     operator = operators(rng)[name]
-    view = operator.to_scipy()
+    view = operator.as_linear_operator()
     assert view.dtype == (complex if name in ("mri", "mri 1-D", "mri 3-D", "coils") else float)
     v, u = (rng.standard_normal((n, 3)).astype(dtype) for n in view.shape[::-1])
     if view.dtype == complex:

@@ -90,7 +90,7 @@ def test_forward_operators_that_do_not_fit():
         with pytest.raises(TypeError, match=r"forward must be a LinearOperator \(a subclass, a FunctionOperator"):
             CSCProblem(SIGNAL, FILTERS, 0.1, forward=stranger)
     good = FunctionOperator(lambda x: 2 * x, lambda y: 2 * y, (1, 12, 12), (1, 12, 12))
-    with pytest.raises(ValueError, match="admm cannot serve this problem with forward="):
+    with pytest.raises(ValueError, match="not diagonal in the frequency domain; use 'primal-dual', 'fista' or 'ista'"):
         solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), ADMM())
     assert solve(CSCProblem(SIGNAL, FILTERS, 0.1, forward=good), max_iter=3).solver.name == "fista"
 

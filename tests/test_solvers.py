@@ -282,7 +282,7 @@ def test_forward_operator_against_the_explicit_matrix(rng, known, method):
     problem = CSCProblem(signal, bank, 0.2 * top, forward=forward)
     solution = solve(problem, method, tol=1e-6, max_iter=100000)
     assert solution.status == "converged"
-    synthesis = bank.operator((9, 8)).to_scipy() @ np.eye(3 * 72)
+    synthesis = bank.operator((9, 8)).as_linear_operator() @ np.eye(3 * 72)
     columns = matrix @ synthesis
     for k in range(2):
         x = solution.codes[k].ravel()

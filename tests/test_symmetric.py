@@ -67,8 +67,8 @@ def test_it_is_the_convolution_of_mirrored_codes(rng, shape, support):
 @pytest.mark.parametrize(("shape", "support"), SIZES, ids=str)
 def test_the_norm_bounds_and_the_adjoint_is_the_transpose(rng, shape, support):
     operator = ConvDictionary(rng.standard_normal((2, 1, *support))).operator(shape, "symmetric")
-    matrix = operator.to_scipy() @ np.eye(2 * np.prod(shape))
-    np.testing.assert_allclose(operator.to_scipy().H @ np.eye(np.prod(shape)), matrix.T, atol=1e-12)
+    matrix = operator.as_linear_operator() @ np.eye(2 * np.prod(shape))
+    np.testing.assert_allclose(operator.as_linear_operator().H @ np.eye(np.prod(shape)), matrix.T, atol=1e-12)
     assert np.linalg.norm(matrix, 2) ** 2 <= operator.lipschitz * (1 + 1e-12)
 
 
@@ -79,7 +79,7 @@ def test_the_optimum_is_the_explicit_lassos(rng, masked):
     level = rng.uniform(0.5, 1.5, (2, 5, 4)) if masked else 0.5
     mask = rng.choice([0.0, 1.0, 2.0], size=(5, 4)) if masked else None
     weights = np.ones(20) if mask is None else mask.ravel()
-    matrix = weights[:, None] * (bank.operator((5, 4), "symmetric").to_scipy() @ np.eye(40))
+    matrix = weights[:, None] * (bank.operator((5, 4), "symmetric").as_linear_operator() @ np.eye(40))
     best = lasso(matrix, weights * signal.ravel(), np.broadcast_to(level, (2, 5, 4)).ravel())
     problem = CSCProblem(signal, bank, L1(level), mask=mask, boundary="symmetric")
     assert solve(problem, max_iter=0).solver.name == "working-set"
@@ -159,7 +159,7 @@ def test_the_l0_norm_finds_a_stationary_point(rng, method):
     problem = CSCProblem(signal, bank, L0(0.1), boundary="symmetric")
     answer = solve(problem, method, tol=1e-8, max_iter=5000)
     assert answer.status == "converged", answer
-    matrix = bank.operator((10, 9), "symmetric").to_scipy() @ np.eye(270)
+    matrix = bank.operator((10, 9), "symmetric").as_linear_operator() @ np.eye(270)
     slope, x = matrix.T @ (matrix @ answer.codes.ravel() - signal.ravel()), answer.codes.ravel()
     assert 0 < (x != 0).mean() < 1
     assert np.abs(slope[x != 0]).max() <= 1e-6 * np.abs(matrix.T @ signal.ravel()).max()

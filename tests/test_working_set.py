@@ -28,6 +28,7 @@ from cscopt.kernels.descent import _first_band
 from cscopt.kernels.sites import Sites, three
 from cscopt.kernels.team import together, wait
 from cscopt.kernels.tiles import Correlator, _cheapest, cuts
+from cscopt.operators import Blur
 from cscopt.solvers import WorkingSet
 from cscopt.solvers.local_dual import local_scale
 from cscopt.solvers.working_set import item_of
@@ -175,10 +176,13 @@ def test_it_says_that_parts_are_what_it_does_not_serve(rng):
 def test_what_it_cannot_serve(rng):
     mirror = FunctionOperator(lambda x: x[..., ::-1], lambda x: x[..., ::-1], (1, 12, 12), (1, 12, 12), 1.0)
     signal, bank = rng.standard_normal((1, 1, 12, 12)), rng.standard_normal((3, 1, 3, 3))
-    with pytest.raises(ValueError, match="working-set cannot serve a problem with forward=; use 'fista' or 'ista'"):
-        solve(CSCProblem(signal, bank, 0.1, forward=mirror), "working-set")
+    for forward, able in ((mirror, ""), (Blur((1, 12, 12), np.ones((2, 2)) / 4), "'admm', ")):
+        told = f"working-set cannot serve a problem with forward=; use 'primal-dual', {able}'fista' or 'ista'"
+        with pytest.raises(ValueError, match=told):
+            solve(CSCProblem(signal, bank, 0.1, forward=forward), "working-set")
     torch = pytest.importorskip("torch")
-    with pytest.raises(TypeError, match="working-set serves NumPy arrays only; use 'admm', 'fista' or 'ista'"):
+    told = "working-set serves NumPy arrays only; use 'primal-dual', 'admm', 'fista' or 'ista'"
+    with pytest.raises(TypeError, match=told):
         solve(CSCProblem(torch.from_numpy(signal), torch.from_numpy(bank), 0.1), "working-set")
 
 

@@ -15,7 +15,7 @@ from cscopt.bank.words import refuse_unknown
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
 PARTS: dict[str, Callable[[Any], Any]] = {
-    "magnitude": np.abs,
+    "magnitude": lambda x: np.sqrt(np.square(x.real, dtype=float) + np.square(x.imag, dtype=float)),  # bits as `luma`'s
     "complex": lambda x: x,
     "real": np.real,
     "imaginary": np.imag,
@@ -44,7 +44,7 @@ class Data:
     skimage : sequence of str, optional
         Names of `cscopt.datasets.picture`.
     colour : bool, default False
-        Three channels; otherwise colour pictures turn grey (luma 0.2125 R + 0.7154 G + 0.0721 B).
+        Three channels; otherwise colour pictures turn grey (`datasets.luma`).
     divide : float, default 1
         Number that all values are divided by.
     at_most : int, optional
@@ -129,8 +129,7 @@ class Data:
     def _channels(self, image: Any, name: str) -> Any:
         """(H, W) or (H, W, 3) to (channel, H, W)."""
         if not self.colour:
-            luma = image @ np.array([0.2125, 0.7154, 0.0721], np.float32) if image.ndim == 3 else image
-            return luma[None]
+            return (datasets.luma(image) if image.ndim == 3 else image)[None]
         if image.ndim != 3:
             raise ValueError(f"data's colour needs pictures of three channels; {name} is grey")
         return np.moveaxis(image, -1, 0)

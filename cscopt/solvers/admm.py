@@ -102,13 +102,11 @@ class ADMM(Solver):
         self.check_convex(problem)
         if problem.forward is not None and problem.datafit.quadratic and not problem.datafit.spectral:
             raise ValueError(
-                "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain; "
-                "use 'fista' or 'ista'"
+                "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain"
             )
         if not (problem.datafit.quadratic or problem.datafit.folded):
             raise ValueError(
-                f"admm needs forward= to be a convolution on a circular boundary for fit={problem.fit.name!r}; "
-                "use 'primal-dual'"
+                f"admm needs forward= to be a convolution on a circular boundary for fit={problem.fit.name!r}"
             )
 
     def arrays_for(self, problem: CSCProblem) -> int:

@@ -38,15 +38,14 @@ class Solver:
         """Raise if the solver cannot serve this problem; by default, any fit but least squares."""
         if not problem.datafit.quadratic:
             self.check_convex(problem)
-            other = "admm" if problem.datafit.folded else "primal-dual"
-            raise ValueError(f"{self.name} serves least squares alone; use {other!r} for fit={problem.fit.name!r}")
+            raise ValueError(f"{self.name} serves least squares alone, not fit={problem.fit.name!r}")
 
     def check_convex(self, problem: CSCProblem) -> None:
-        """Raise if the penalty is not convex, and name who serves it."""
+        """Raise if the penalty is not convex."""
         if not problem.penalty.convex:
             if not problem.datafit.quadratic:
                 raise ValueError(f"no solver serves a penalty that is not convex with fit={problem.fit.name!r}")
-            raise ValueError(f"{self.name} needs a convex penalty; use 'fista' or 'ista'")
+            raise ValueError(f"{self.name} needs a convex penalty")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         """`arrays`, and what this problem adds: levels by place, sweeps in stages, or spectra for a quadratic part."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cscopt import checks
-from cscopt.backend import Array
+from cscopt.backend import Array, listing
 from cscopt.certificate import check_problem
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
@@ -152,28 +152,36 @@ def _solver(method: str | Solver, problem: CSCProblem, state: Any) -> tuple[Solv
 
 
 def _check(solver: Solver, problem: CSCProblem) -> None:
-    """Refuse a problem that the solver cannot serve."""
+    """Refuse a problem that the solver cannot serve, and name those that can."""
+    refusal = _refusal(solver, problem)
+    if refusal is not None:
+        able = [repr(name) for name in _able(problem)]
+        raise type(refusal)(f"{refusal}; use {listing(able)}" if able else str(refusal))
+
+
+def _refusal(solver: Solver, problem: CSCProblem) -> Exception | None:
+    """What a solver has against a problem."""
     if problem.penalty.tail and not solver.sums:
-        raise ValueError(f"{solver.name} serves one penalty with a proximal map, not a sum; use 'primal-dual'")
-    solver.check(problem)
+        return ValueError(f"{solver.name} serves one penalty with a proximal map, not a sum")
+    try:
+        solver.check(problem)
+    except (TypeError, ValueError) as error:
+        return error
+    return None
+
+
+def _able(problem: CSCProblem) -> list[str]:
+    """Names of the solvers that serve a problem, the simplest last."""
+    return [name for name, cls in reversed(SOLVERS.items()) if _refusal(cls(), problem) is None]
 
 
 def _check_memory(problem: CSCProblem, solver: Solver) -> None:
     one = problem.synthesis.maps_bytes(problem.batch, problem.code_like)
-    held = [(cls().arrays_for(problem), name) for name, cls in SOLVERS.items() if _serves(cls(), problem)]
-    least, other = min(held)
+    least, other = min((SOLVERS[name]().arrays_for(problem), name) for name in _able(problem))
     needed, instead = solver.arrays_for(problem), "code it in tiles"
     if least < needed:
         instead = f"{other!r} " + (f"needs {least * one / 2**30:.1f} GiB" if least else "keeps no maps")
     checks.memory(needed * one, problem.signal, f"{solver.name} on codes of {problem.codes_shape}", instead)
-
-
-def _serves(solver: Solver, problem: CSCProblem) -> bool:
-    try:
-        _check(solver, problem)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _stops(callback: Callable[[Iterate], bool | None], run: Run, row: dict[str, float]) -> bool:

@@ -104,9 +104,7 @@ class PrimalDual(Solver):
     def check(self, problem: CSCProblem) -> None:
         self.check_convex(problem)
         if problem.penalty.curved:
-            folded = problem.datafit.quadratic or problem.datafit.folded
-            instead = "use 'admm', 'fista' or 'ista'" if folded else "write a sum, L1(lam) + GradientL1(0, mu)"
-            raise ValueError(f"primal-dual cannot serve GradientL1 on its own; {instead}")
+            raise ValueError("primal-dual serves GradientL1 in a sum alone, as L1(lam) + GradientL1(0, mu)")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         split, axes = 1, len(problem.synthesis.grid)

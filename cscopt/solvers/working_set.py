@@ -74,15 +74,13 @@ class WorkingSet(Solver):
     def check(self, problem: CSCProblem) -> None:
         super().check(problem)
         if problem.forward is not None:
-            raise ValueError("working-set cannot serve a problem with forward=; use 'fista' or 'ista'")
+            raise ValueError("working-set cannot serve a problem with forward=")
         if isinstance(problem.penalty, L1) and problem.penalty.parts:
-            raise ValueError(
-                "working-set serves moduli of complex codes, not parts=True; use 'admm', 'fista' or 'ista'"
-            )
+            raise ValueError("working-set serves moduli of complex codes, not parts=True")
         if problem.code_levels is None:
-            raise ValueError("working-set serves the L1 penalty alone; use 'admm', 'fista' or 'ista'")
+            raise ValueError("working-set serves the L1 penalty alone")
         if not is_numpy(problem.signal):
-            raise TypeError("working-set serves NumPy arrays only; use 'admm', 'fista' or 'ista'")
+            raise TypeError("working-set serves NumPy arrays only")
 
     def init(self, problem: CSCProblem, x0: Any = None) -> WorkingSetState:
         sets = active_sets(problem, None if x0 is None else _sparse(problem, x0))
