@@ -34,7 +34,7 @@ image = datasets.picture("camera")[80:336, 120:376]
 low, high = lowpass.split(image[None, None])
 dictionary = cscopt.ConvDictionary.load("natural-8x8x32")
 print(dictionary)
-print("learned by", dictionary.provenance["engine"], "from", dictionary.provenance["pictures"])
+print("learned from {images} tiles of other pictures, at λ = {lam}, β = {beta}".format(**dictionary.provenance))
 
 figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
 for axis, picture, title in zip(
