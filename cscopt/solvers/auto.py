@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -22,9 +23,20 @@ _DENSE = 50.0
 _LEAST = 0.1
 """Share of the coefficients whose λ, if it is less than all others, does not count."""
 
-PATIENCE, FAR = 40, 3e-3
-"""Iterations in which a working set comes down to such a gap, or is slower than ADMM from its codes: atoms that overlap
-much change each other again and again, as smooth ones do on pictures whose low-pass part was not taken out."""
+FIRST, SPAN = 10, 20
+"""Iteration of a working set whose gap is the first to be compared with a later one, and how much later."""
+
+_FAR = 3e-3
+"""Gap below which a working set goes on, slow or not."""
+
+_RATE = 30.0
+"""By this, times the density of codes, over (λ_max/λ)^⅓, the logarithm of a gap has to fall in an iteration: a working
+set's costs about 450 densities of ADMM's, which take about 15 (λ_max/λ)^⅓ for a factor of e. Where atoms overlap much
+they change each other again and again, as smooth ones do on pictures with their low-pass part.
+"""
+
+NEAR = 0.25
+"""Gap up to which a working set's codes are a better beginning for ADMM than zero."""
 
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
@@ -71,10 +83,18 @@ def _raised(penalty: Any) -> Any:
 
 
 def relief(problem: CSCProblem, solver: Solver) -> tuple[Solver, str] | None:
-    """What goes on where a solver that `choose` chose has a gap above `FAR` after `PATIENCE` iterations."""
+    """What goes on where a solver that `choose` chose turns out to be slow."""
     if isinstance(solver, WorkingSet) and problem.datafit.spectral and _fits(problem, ADMM()):
-        return ADMM(), f"the working set was not near in {PATIENCE} iterations: atoms depend much on each other"
+        return ADMM(), "the working set's gap fell too slowly: atoms depend much on each other"
     return None
+
+
+def slow(problem: CSCProblem, state: Any, before: float, gap: float) -> bool:
+    """Whether a working set whose gap was `before` is slower than ADMM from here."""
+    if gap <= _FAR:
+        return False
+    density = sum(len(one.keys) for one in state.sets) / math.prod(problem.codes_shape)
+    return math.log(before / gap) < SPAN * _RATE * density / _ratio(problem) ** (1 / 3)
 
 
 def _fits(problem: CSCProblem, solver: Solver) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from cscopt.backend import Array, listing
 from cscopt.certificate import check_problem
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
-from cscopt.solvers.auto import FAR, PATIENCE, choose, relief
+from cscopt.solvers.auto import FIRST, NEAR, SPAN, choose, relief, slow
 from cscopt.solvers.base import Solver
 from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
@@ -24,6 +25,9 @@ from cscopt.solvers.solution import Solution
 from cscopt.solvers.working_set import WorkingSet
 
 SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM, PrimalDual, WorkingSet)}
+
+_LEFT = 120
+"""Iterations that ADMM needs at least, where a working set is slow."""
 
 
 def solve(
@@ -67,7 +71,8 @@ def solve(
         Show a progress bar.
     check_every : int, optional
         Iterations between two looks at the gap, each of which adds a row to the history. By default 10, or as many
-        as keep the looks below a tenth of the run (ADMM with a mask or boundary: 20).
+        as keep the looks below a tenth of the run (ADMM with a mask or boundary: 20). Of a working set "auto" looks at
+        iterations 10, 30, 50 and so on, too.
 
     Returns
     -------
@@ -97,15 +102,12 @@ def solve(
     _check(solver, problem)
     _check_memory(problem, solver)
     run = Run(problem, solver, float(tol), x0, state)
-    patience = max(0, PATIENCE - run.state.iteration)
-    patient = method != "auto" or tol == 0 or max_iter < patience + 3 * PATIENCE
-    other = None if patient else relief(problem, solver)
+    other = relief(problem, solver) if method == "auto" and tol > 0 else None
     with _progress_bar(progress, max_iter, run.measure) as show, _deferred_interrupt() as interrupted:
         watch = _Watch(callback, show, interrupted, check_every)
-        status = watch.until(max_iter if other is None else patience, run)
-        if other is not None and status == "max_iter" and run.active:
-            if run.gaps.max() > FAR:
-                run, reason = run.handed_to(other[0]), other[1]
+        status = watch.until(max_iter, run) if other is None else watch.until_slow(max_iter, run)
+        if other is not None and status == "slow":
+            run, reason = run.handed_to(other[0], bool(run.gaps.max() <= NEAR)), other[1]
             status = watch.until(max_iter, run)
         run.finish(status)
     return run.solution(reason, interrupted())
@@ -137,6 +139,19 @@ class _Watch:
                 break
             run.step()
         return "max_iter"
+
+    def until_slow(self, last: int, run: Run) -> str:
+        """Iterate as `until`, or until the gap falls slowly while iterations are left for another solver: "slow"."""
+        before, first = math.nan, run.iterations + (FIRST - run.state.iteration) % SPAN
+        for count in range(first, last - _LEFT, SPAN):
+            status = self.until(count, run)
+            if status == "stopped" or not run.active:
+                return status
+            gap = float(run.gaps.max())
+            if slow(run.running, run.state, before, gap):
+                return "slow"
+            before = gap
+        return self.until(last, run)
 
 
 def _solver(method: str | Solver, problem: CSCProblem, state: Any) -> tuple[Solver, str]:

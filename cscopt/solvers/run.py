@@ -105,9 +105,10 @@ class Run:
             statuses = ["converged" if late and self.gaps[i] <= self.tol else status for i in self.active]
             self._put_away(list(range(len(self.active))), statuses)
 
-    def handed_to(self, solver: Solver) -> Run:
-        """The same run, for another solver to go on with from the codes so far."""
-        new = Run(self.problem, solver, self.tol, self.solver.sparse_codes(self.problem, self.joint_state()), None)
+    def handed_to(self, solver: Solver, warm: bool) -> Run:
+        """The same run, for another solver to go on with, from the codes so far or from zero."""
+        codes = self.solver.sparse_codes(self.problem, self.joint_state()) if warm else None
+        new = Run(self.problem, solver, self.tol, codes, None)
         new.began, new.iterations, new.history, new.duals = self.began, self.iterations, self.history, self.duals
         new.seen = self.seen
         return new
