@@ -14,8 +14,9 @@ from bank_cases import PATIENCE, put
 import cscopt
 from cscopt import ConvDictionary, io, lowpass
 from cscopt.bank import Bank, Samples, Spec, verify, work
+from cscopt.bank.entry import Entry, write
 from cscopt.cli import main
-from cscopt.report import write_report
+from cscopt.report import _averaged, write_report
 
 
 def test_files_that_are_not_good_are_refused_and_named(tmp_path, rng, capsys):
@@ -200,3 +201,19 @@ def test_the_shipped_dictionaries_are_a_bank_of_the_specs(tmp_path):
     assert known == {one.name: (one.provenance["name"], one.provenance["data_sha256"]) for one in bank}
     sizes = {(one.channels, one.support[0], one.n_filters) for one in bank}
     assert sizes == {(1, 8, 32), (1, 8, 64), (1, 8, 96), (1, 12, 64), (3, 8, 64)}
+
+
+def test_a_long_history_keeps_the_means_of_its_epochs(tmp_path, rng):
+    steps, epoch = 1000, 40
+    objective = rng.lognormal(3, 1, steps)
+    held_out = np.where(np.arange(1, steps + 1) % epoch == 0, 5.0, np.nan)
+    history = {"step": np.arange(1.0, steps + 1), "objective": objective, "held_out": held_out}
+    path = tmp_path / "long.safetensors"
+    facts = {"lam": 0.1, "beta": 1, "engine": "online", "seed": 0, "data_sha256": "0", "steps": steps, "images": 40}
+    learned = {"history": history, "usage": np.ones(2), "seconds": 1.0}
+    write(path, ConvDictionary(rng.standard_normal((2, 1, 3, 3))), learned, facts | {"cscopt": "0"})
+    back = Entry(path, {}).history()
+    assert 200 <= len(back["step"]) <= 225
+    ends, means = _averaged(back)
+    assert ends == list(range(epoch, steps + 1, epoch))
+    np.testing.assert_allclose(means, objective.reshape((-1, epoch)).mean(axis=1), rtol=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -67,7 +68,10 @@ class Entry:
         return read(self.path)[1]
 
     def history(self) -> dict[str, list[float]]:
-        """Rows of the learning, thinned out to some 200; NaN where a column was not measured."""
+        """Rows of the learning, thinned out to some 200; NaN where a column was not measured.
+
+        An objective is the mean over the steps since the row before.
+        """
         columns = json.loads(read(self.path)[0]["history"])
         return {name: [math.nan if v is None else v for v in values] for name, values in columns.items()}
 
@@ -148,11 +152,19 @@ def digest(filters: Any, provenance: Mapping[str, str]) -> str:
 
 
 def _thinned(history: Mapping[str, Any]) -> dict[str, list[float | None]]:
-    """Some rows of a history, of six digits; null for NaN, which JSON does not know."""
+    """Some rows of a history, of six digits; null for NaN, which JSON does not know.
+
+    Objectives are means over the steps from the row before, so that means over an epoch can still be taken.
+    """
     rows = max((len(values) for values in history.values()), default=0)
     kept = set(np.linspace(0, rows - 1, min(rows, ROWS)).round().astype(int).tolist())
     kept |= {k for k, v in enumerate(history.get("held_out", [])) if v == v}
-    return {name: [_short(values[k]) for k in sorted(kept)] for name, values in history.items()}
+    ends = sorted(kept)
+    thinned = {name: [values[k] for k in ends] for name, values in history.items()}
+    if "objective" in history:
+        steps = itertools.pairwise([-1, *ends])
+        thinned["objective"] = [float(np.mean(history["objective"][a + 1 : b + 1])) for a, b in steps]
+    return {name: [_short(value) for value in values] for name, values in thinned.items()}
 
 
 def _short(value: float) -> float | None:
