@@ -4,10 +4,11 @@ Builds the specs `natural` and `natural-colour` in runs/ and copies their dictio
 `camera` is in neither, so that the demo codes a picture the filters have not seen.
 """
 
-import shutil
 from pathlib import Path
 
+from cscopt import io
 from cscopt.bank import Samples, Spec, build
+from cscopt.bank.entry import digest, read
 
 HERE = Path(__file__).parent
 
@@ -20,7 +21,11 @@ def main() -> None:
         spec = Spec.read(HERE.parent / "specs" / f"{name}.yaml")
         bank = build(spec, runs / name, progress=True)
         for case in spec.cases(Samples.of(spec.data, spec.holdout)):
-            shutil.copyfile(bank[case.name].path, HERE / f"{name}-{case.size}.safetensors")
+            short = f"{name}-{case.size}"
+            provenance, dictionary = read(bank[case.name].path)
+            provenance |= {"name": short, "case": case.name}
+            provenance["sha256"] = digest(dictionary.filters, provenance)
+            io.save_dictionary(HERE / f"{short}.safetensors", dictionary.filters, provenance)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,8 @@ def test_the_shipped_dictionaries_are_a_bank_of_the_specs(tmp_path):
         spec = Spec.read(Path(__file__).parents[1] / "specs" / f"{name}.yaml")
         samples = Samples.of(spec.data, spec.holdout)
         known |= {f"{name}-{case.size}": (case.name, samples.sha256) for case in spec.cases(samples)}
-    assert known == {one.name: (one.provenance["name"], one.provenance["data_sha256"]) for one in bank}
+    assert known == {one.name: (one.provenance["case"], one.provenance["data_sha256"]) for one in bank}
+    assert all(one.name == one.provenance["name"] for one in bank)
     sizes = {(one.channels, one.support[0], one.n_filters) for one in bank}
     assert sizes == {(1, 8, 32), (1, 8, 64), (1, 8, 96), (1, 12, 64), (3, 8, 64)}
 
