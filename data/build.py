@@ -6,9 +6,8 @@ Builds the specs `natural` and `natural-colour` in runs/ and copies their dictio
 
 from pathlib import Path
 
-from cscopt import io
 from cscopt.bank import Samples, Spec, build
-from cscopt.bank.entry import digest, read
+from cscopt.bank.entry import read, save
 
 HERE = Path(__file__).parent
 
@@ -23,9 +22,8 @@ def main() -> None:
         for case in spec.cases(Samples.of(spec.data, spec.holdout)):
             short = f"{name}-{case.size}"
             provenance, dictionary = read(bank[case.name].path)
-            provenance |= {"name": short, "case": case.name}
-            provenance["sha256"] = digest(dictionary.filters, provenance)
-            io.save_dictionary(HERE / f"{short}.safetensors", dictionary.filters, provenance)
+            told = provenance | {"name": short, "case": case.name}
+            save(HERE / f"{short}.safetensors", dictionary.filters, told)
 
 
 if __name__ == "__main__":

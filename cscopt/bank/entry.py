@@ -95,6 +95,11 @@ def write(path: Path, dictionary: ConvDictionary, learned: Mapping[str, Any], to
         "held_out": repr(float(last[-1])) if last else "",
         "wall_seconds": f"{learned['seconds']:.2f}",
     }
+    save(path, filters, provenance)
+
+
+def save(path: Path, filters: Any, provenance: Mapping[str, str]) -> None:
+    """Write filters and a whole provenance with their digest."""
     io.save_dictionary(path, filters, {**provenance, "sha256": digest(filters, provenance)})
 
 
