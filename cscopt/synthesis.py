@@ -138,12 +138,13 @@ class Synthesis(LinearOperator):
         values = self.filters.values
         xp = namespace(values)
         if values.shape[1] == 1:
-            return xp.real(xp.vecdot(values, values, axis=-values.ndim)), None
+            return xp.asarray(xp.real(xp.vecdot(values, values, axis=-values.ndim)), copy=True), None
         by_frequency = xp.moveaxis(values, (0, 1), (-1, -2))
         product = xp.matmul(by_frequency, xp.conj(xp.matrix_transpose(by_frequency)))
         eigenvalues, vectors = xp.linalg.eigh(product)
         zero = xp.zeros_like(eigenvalues)
-        return xp.moveaxis(xp.where(eigenvalues > 0, eigenvalues, zero), -1, 0), vectors
+        eigenvalues = xp.where(eigenvalues > 0, eigenvalues, zero)
+        return xp.stack([eigenvalues[..., c] for c in range(eigenvalues.shape[-1])]), vectors
 
     @cached_property
     def norm_sq(self) -> Array:

@@ -52,3 +52,22 @@ def test_no_solve_holds_more_arrays_of_maps_than_counted(name, boundary):
             tracemalloc.stop()
         assert held <= kind().arrays_for(problem) + 1, method
     assert served or (name, boundary) in {("L1 - L2", "symmetric"), ("gradient", "symmetric")}
+
+
+@pytest.mark.parametrize("method", ["admm", "fista", "ista"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_iteration_allocates_nothing_of_an_images_size(rng, method, channels):
+    signal = rng.standard_normal((2, channels, 512, 512), np.float32)
+    filters = rng.standard_normal((8, channels, 5, 5), np.float32)
+    problem, solver = CSCProblem(signal, ConvDictionary(filters).normalized(), L1(0.1)), SOLVERS[method]()
+    state = solver.init(problem)
+    for _ in range(2):  # plans and buffers are kept
+        state = solver.step(problem, state)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            state = solver.step(problem, state)
+        held = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert held < signal[0, 0].nbytes / 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import cached_property
 
-from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
+from cscopt.backend import Array, is_complex, is_numpy, namespace, per_item, real_dtype
 from cscopt.datafit.layout import back_projected, on_grid, ones, rows_of, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
@@ -115,6 +115,29 @@ class LeastSquares:
         """Spectrum of Aᴴ d, whose analysis is DᴴAᴴ d; the adjoint of `predict`."""
         return back_projected(self.synthesis, self.forward, data)
 
+    def descend(self, spectrum: Array) -> tuple[Array, Array, Array]:
+        """Spectrum whose analysis is the gradient, and `measures` of r; the spectrum of D x may be overwritten."""
+        if self.spectral and is_numpy(spectrum):
+            from cscopt.kernels import spectra
+
+            slope, sums = spectra.descend(spectrum, self.target, self._counts)
+            return slope, self._of_items(sums[:, 0]), self._of_items(sums[:, 1])
+        residual = self.residual(spectrum)
+        return -self.ascent(residual), *self.measures(residual)
+
+    def correct(self, spectrum: Array, shift: Array) -> tuple[Array, Array, Array]:
+        """c = (A D DᴴAᴴ + shift)⁻¹ r and its `measures`, where this term is spectral; shift is (rows,).
+
+        The spectrum of A D x may be overwritten.
+        """
+        if is_numpy(spectrum):
+            from cscopt.kernels import spectra
+
+            found, sums = spectra.correct(spectrum, self.target, self.system.gram, shift, self._counts)
+            return found, self._of_items(sums[:, 0]), self._of_items(sums[:, 1])
+        found = self.system.solve_gram(self.residual(spectrum), shift)
+        return found, *self.measures(found)
+
     def measures(self, residual: Array) -> tuple[Array, Array]:
         """‖r‖² and Re⟨W y, r⟩ of each item, in float64."""
         return self.dot(residual, residual), self.dot(self.target, residual)
@@ -124,22 +147,28 @@ class LeastSquares:
         xp = namespace(a)
         product = xp.real(xp.conj(a) * b) if is_complex(a) else a * b
         if self.spectral and self.synthesis.real:
-            product = product * self._parseval
+            product = product * self._counts
         total = xp.sum(product, axis=tuple(range(1, product.ndim)), dtype=xp.float64)
-        if self.spectral:
-            total = xp.sum(xp.reshape(total, (-1, self.synthesis.groups)), axis=1) / math.prod(self.synthesis.grid)
-        return total
+        return self._of_items(total) if self.spectral else total
+
+    def _of_items(self, sums: Array) -> Array:
+        """Sums over spectra, one a row, as inner products of images, one an item."""
+        sums, groups = sums / math.prod(self.synthesis.grid), self.synthesis.groups
+        return namespace(sums).sum(namespace(sums).reshape(sums, (-1, groups)), axis=1) if groups > 1 else sums
 
     def reach(self, point: Array) -> Array:
         """How far a dual point of each item may be scaled: 1, every point is one."""
         return namespace(self.energy).ones_like(self.energy)
 
     @cached_property
-    def _parseval(self) -> Array:
-        """How often each frequency of a half spectrum counts along the last axis."""
+    def _counts(self) -> Array:
+        """How often each frequency counts along the last axis: once, and inside a half spectrum twice."""
         n, xp = self.synthesis.grid[-1], namespace(self.signal)
-        index = xp.arange(n // 2 + 1, device=self.signal.device)
-        one = xp.ones(n // 2 + 1, dtype=real_dtype(self.signal), device=self.signal.device)
+        length = n // 2 + 1 if self.synthesis.real else n
+        one = xp.ones(length, dtype=real_dtype(self.signal), device=self.signal.device)
+        if not self.synthesis.real:
+            return one
+        index = xp.arange(length, device=self.signal.device)
         return xp.where((index == 0) | (2 * index == n), one, 2 * one)
 
     def _weighted(self, data: Array) -> Array:

@@ -2,7 +2,8 @@
 
 A sweep reads the filters' spectra, reads and writes the solver's maps once, and keeps no other
 array of the maps' size. Maps are shared out to threads in contiguous ranges; the calls inside
-(FFTW, Numba) hold no interpreter lock. State arrays are updated in place.
+(FFTW, Numba) hold no interpreter lock. State arrays are updated in place, and the
+spectrum that a sweep gives takes the place of the one it was given.
 """
 
 from __future__ import annotations
@@ -176,12 +177,8 @@ def _run(filters: FilterSpectrum, rows: int, dtype: Any, body: Body, image: Any,
     passage = _Passage(filters, rows, dtype, body, image, output)
     started: set[int] = set()
     for row, total in shared_out(passage.share, rows * passage.chunks):
-        if row in started:
-            passage.out[row] += total
-        else:
-            passage.out[row] = total
+        passage.put(row, total, more=row in started)
         started.add(row)
-        _keep(total)
     return passage.out.reshape((rows, -1, *filters.values.shape[2:])) if output else None
 
 
@@ -193,7 +190,10 @@ class _Passage:
         maps, channels, frequencies = self.values.shape
         self.grid, self.dtype, self.body, self.output = filters.grid, dtype, body, output
         self.source = None if image is None else np.ascontiguousarray(image).reshape((rows, channels, -1))
-        self.out = np.empty((rows if output else 0, channels, frequencies), self.values.dtype)
+        if output and self.source is not None and self.source.dtype == self.values.dtype:
+            self.out = self.source
+        else:
+            self.out = np.empty((rows if output else 0, channels, frequencies), self.values.dtype)
         self.count = _chunk(maps, math.prod(filters.grid))
         self.chunks = maps // self.count
 
@@ -205,16 +205,26 @@ class _Passage:
                 row = begin // self.chunks
                 stop = min(end, (row + 1) * self.chunks)
                 whole = stop - begin == self.chunks
-                total = self._sum_of(row, whole) if self.output else None
+                total = self._zero() if self.output else None
                 for chunk in range(begin - row * self.chunks, stop - row * self.chunks):
                     self._chunk(row, chunk * self.count, space, total)
-                if self.output and not whole:
+                if self.output and whole:
+                    self.put(row, total)
+                elif self.output:
                     partial.append((row, total))
                 begin = stop
         return partial
 
-    def _sum_of(self, row: int, whole: bool) -> Any:
-        total = self.out[row] if whole else _scratch(self.values[0])
+    def put(self, row: int, total: Any, more: bool = False) -> None:
+        """Write the sum of a row, or add to it, once no chunk reads that row any more."""
+        if more:
+            self.out[row] += total
+        else:
+            self.out[row] = total
+        _keep(total)
+
+    def _zero(self) -> Any:
+        total = _scratch(self.values[0])
         total[...] = 0
         return total
 

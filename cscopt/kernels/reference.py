@@ -6,7 +6,8 @@ map while a map is in cache.
 
 Shapes: ``rows`` counts independent coding problems (batch items, times channels where one filter
 codes each channel on its own), ``maps`` filters, ``channels`` the channels that share a map.
-Images travel as spectra (rows, channels, *frequencies), codes as (rows, maps, *grid).
+Images travel as spectra (rows, channels, *frequencies), codes as (rows, maps, *grid). A twin may overwrite a sweep's
+states and its image.
 """
 
 from __future__ import annotations

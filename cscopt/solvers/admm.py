@@ -160,14 +160,13 @@ class ADMM(Solver):
         if problem.penalty.curved:
             return (*curved_step(problem, state.v, state.spectrum, state.data, rho, self.relaxation), None)
         if state.data is None:
-            correction = system.solve_gram(fit.target - state.spectrum, rho)
+            correction, norm_sq, overlap = fit.correct(state.spectrum, rho)
         else:
             correction, data = split_step(problem, state.data, state.spectrum, rho, self.relaxation)
         v, spectrum, sums = problem.kernels.admm_sweep(
             state.v, correction, system.filters, problem.levels, rho, self.relaxation
         )
         if state.data is None:  # the residual of x is ρ · correction, so its analysis is already done
-            norm_sq, overlap = fit.measures(correction)
             worst = problem.items_max(sums["violation"])
             found = dual_value(state.rho**2 * norm_sq, state.rho * overlap, state.rho * worst)
         return v, spectrum, data, sums, found

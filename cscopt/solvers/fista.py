@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from cscopt import checks
-from cscopt.backend import Array, namespace
+from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, compare, dual_value
+from cscopt.kernels.reference import Sums
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy, start
 from cscopt.solvers.descent import backtrack, step_sizes, trusted
@@ -60,44 +61,42 @@ class FISTA(Solver):
         l1 = problem.items_sum(problem.kernels.weighted_l1(x, problem.levels))
         xp = namespace(l1)
         ones, zeros = xp.ones_like(l1), xp.zeros_like(l1)
-        return FISTAState(x, copy(x), spectrum, spectrum, l1, step_sizes(problem), ones, zeros, mark(problem))
+        return FISTAState(x, copy(x), spectrum, copy(spectrum), l1, step_sizes(problem), ones, zeros, mark(problem))
 
     def step(self, problem: CSCProblem, state: FISTAState) -> FISTAState:
-        fit, filters, levels = problem.datafit, problem.system.filters, problem.levels
         xp = namespace(state.t)
         t = (1 + xp.sqrt(1 + 4 * state.t**2)) / 2
         momentum = problem.per_row((state.t - 1) / t)
-        beta = xp.reshape(momentum, (-1,) + (1,) * (state.z_spectrum.ndim - 1))
-        residual = fit.residual(state.z_spectrum)
-        descent = -fit.ascent(residual)
-        sweep = problem.kernels.fista_sweep
+        beta = per_item(momentum, state.z_spectrum.ndim)
 
-        def codes_spectrum(spectrum: Array) -> Array:
-            """D x⁺ from D z⁺ = D x⁺ + β (D x⁺ − D x)."""
-            return (spectrum + beta * state.x_spectrum) / (1 + beta)
+        def sweep(x: Array, z: Array, descent: Array, steps: Array) -> tuple[Array, Array, Array, Sums]:
+            filters, steps = problem.system.filters, problem.per_row(steps)
+            return problem.kernels.fista_sweep(x, z, descent, filters, problem.levels, steps, momentum)
 
-        if not trusted(problem, state.steps):
+        if trusted(problem, state.steps):
+            steps = state.steps
+            descent, norm_sq, overlap = problem.datafit.descend(state.z_spectrum)
+            x, z, spectrum, sums = sweep(state.x, state.z, descent, steps)
+        else:
+            descent, norm_sq, overlap = problem.datafit.descend(copy(state.z_spectrum))
             (x, z, spectrum, sums), steps = backtrack(
                 problem,
-                lambda steps: sweep(
-                    copy(state.x), copy(state.z), descent, filters, levels, problem.per_row(steps), momentum
+                lambda steps: sweep(copy(state.x), copy(state.z), copy(descent), steps),
+                lambda trial: (
+                    _codes_spectrum(copy(state.x_spectrum), trial[2], beta),
+                    problem.items_sum(trial[3]["change"]),
                 ),
-                lambda trial: (codes_spectrum(trial[2]), problem.items_sum(trial[3]["change"])),
                 state.z_spectrum,
                 state.steps,
             )
-        else:
-            steps = state.steps
-            x, z, spectrum, sums = sweep(state.x, state.z, descent, filters, levels, problem.per_row(steps), momentum)
         if self.restart:
             t = xp.where(problem.items_sum(sums["turn"]) > 0, xp.ones_like(t), t)
-        norm_sq, overlap = fit.measures(residual)
         dual = dual_value(norm_sq, overlap, problem.items_max(sums["violation"]))
         return replace(
             state,
             x=x,
             z=z,
-            x_spectrum=codes_spectrum(spectrum),
+            x_spectrum=_codes_spectrum(state.x_spectrum, spectrum, beta),
             z_spectrum=spectrum,
             l1=problem.items_sum(sums["l1"]),
             steps=steps,
@@ -112,3 +111,11 @@ class FISTA(Solver):
     def certificate(self, problem: CSCProblem, state: FISTAState) -> Certificate:
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(state.x_spectrum))
         return compare(norm_sq / 2 + state.l1, state.dual)
+
+
+def _codes_spectrum(before: Array, spectrum: Array, beta: Array) -> Array:
+    """D x⁺ from D z⁺ = D x⁺ + β (D x⁺ − D x), in place of D x = `before`."""
+    before *= beta
+    before += spectrum
+    before /= 1 + beta
+    return before

@@ -45,21 +45,19 @@ class ISTA(Solver):
 
     def step(self, problem: CSCProblem, state: ISTAState) -> ISTAState:
         fit, filters, levels = problem.datafit, problem.system.filters, problem.levels
-        residual = fit.residual(state.spectrum)
-        descent = -fit.ascent(residual)
-        sweep = problem.kernels.ista_sweep
-        if not trusted(problem, state.steps):
+        sweep, steps = problem.kernels.ista_sweep, state.steps
+        if trusted(problem, steps):
+            descent, norm_sq, overlap = fit.descend(state.spectrum)
+            x, spectrum, sums = sweep(state.x, descent, filters, levels, problem.per_row(steps))
+        else:
+            descent, norm_sq, overlap = fit.descend(copy(state.spectrum))
             (x, spectrum, sums), steps = backtrack(
                 problem,
-                lambda steps: sweep(copy(state.x), descent, filters, levels, problem.per_row(steps)),
+                lambda steps: sweep(copy(state.x), copy(descent), filters, levels, problem.per_row(steps)),
                 lambda trial: (trial[1], problem.items_sum(trial[2]["change"])),
                 state.spectrum,
                 state.steps,
             )
-        else:
-            steps = state.steps
-            x, spectrum, sums = sweep(state.x, descent, filters, levels, problem.per_row(steps))
-        norm_sq, overlap = fit.measures(residual)
         dual = dual_value(norm_sq, overlap, problem.items_max(sums["violation"]))
         return replace(
             state,
