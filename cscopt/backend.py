@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 import array_api_compat
+import array_api_compat.numpy
 import numpy as np
 
 Array: TypeAlias = Any
@@ -28,6 +29,8 @@ def namespace(*arrays: Array) -> Any:
     TypeError
         If the arrays belong to different libraries, or one is no array at all.
     """
+    if len(arrays) == 1 and type(arrays[0]) is np.ndarray:  # at once: in small problems asking would take longest
+        return array_api_compat.numpy
     given = [a for a in arrays if a is not None]
     try:
         return array_api_compat.array_namespace(*given)

@@ -46,11 +46,9 @@ def dual_value(norm_sq: Array, overlap: Array, violation: Array) -> Array:
     s = ⟨Wy, r⟩ / ‖r‖² clipped to that (Massias, Gramfort and Salmon 2018, eq. 5).
     """
     xp = namespace(norm_sq)
-    one = xp.ones_like(norm_sq)
-    free = xp.where(norm_sq > 0, overlap / xp.where(norm_sq > 0, norm_sq, one), xp.zeros_like(norm_sq))
-    limit = xp.where(violation > 0, 1 / xp.where(violation > 0, violation, one), xp.abs(free))
-    scale = xp.where(free < limit, free, limit)
-    scale = xp.where(scale > 0, scale, xp.zeros_like(scale))
+    tiny = xp.full_like(norm_sq, float(xp.finfo(norm_sq.dtype).smallest_normal))  # ⟨Wy, r⟩ = 0 where ‖r‖² = 0
+    free = overlap / xp.maximum(norm_sq, tiny)
+    scale = xp.minimum(xp.maximum(free, xp.zeros_like(free)), 1 / xp.maximum(violation, tiny))
     return scale * overlap - scale * scale * norm_sq / 2
 
 

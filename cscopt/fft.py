@@ -9,6 +9,7 @@ plans by estimate (`estimated`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import threading
@@ -229,6 +230,7 @@ def _parts(images: int, grid: tuple[int, ...], at_a_time: int) -> Iterator[tuple
         yield slice(first, first + count), count
 
 
+@functools.cache
 def divisor(n: int, most: int) -> int:
     """Largest divisor of n that is at most `most`, and at least 1."""
     return max((k for k in range(1, min(n, most) + 1) if n % k == 0), default=1)

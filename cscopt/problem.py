@@ -240,11 +240,11 @@ class CSCProblem:
 
     def items_sum(self, rows: Array) -> Array:
         """Sum over the rows of each item."""
-        return namespace(rows).sum(self._by_item(rows), axis=1)
+        return rows if self.synthesis.groups == 1 else namespace(rows).sum(self._by_item(rows), axis=1)
 
     def items_max(self, rows: Array) -> Array:
         """Maximum over the rows of each item."""
-        return namespace(rows).max(self._by_item(rows), axis=1)
+        return rows if self.synthesis.groups == 1 else namespace(rows).max(self._by_item(rows), axis=1)
 
     def per_row(self, items: Array) -> Array:
         """One number an item, in the problem's real dtype, repeated for its rows."""
