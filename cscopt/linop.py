@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, is_complex, namespace, to_numpy
+from cscopt.backend import Array, asarray_like, is_complex, namespace, to_numpy
 
 Shape = tuple[int, ...]
 
@@ -175,13 +175,39 @@ def inner(a: Array, b: Array) -> float | complex:
     return float(xp.sum(a * b, dtype=xp.float64))
 
 
-def dot_test(operator: LinearOperator, x: Array, y: Array) -> float:
-    """|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖) for given batches x and y; the real part where x is real."""
+def dot_test(operator: LinearOperator, x: Array | None = None, y: Array | None = None) -> float:
+    """|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / (‖A x‖ ‖y‖) for batches x and y; the real part where x is real.
+
+    Parameters
+    ----------
+    operator : LinearOperator
+        A.
+    x : array, (batch, *input shape), optional
+        Noise in float64 (NumPy), the same at each call, if absent.
+    y : array, (batch, *output shape), optional
+        Noise of the kind of A x if absent.
+
+    Returns
+    -------
+    float
+        About the precision of the arrays where `adjoint` is that of `apply`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `operator` is none, or an array is not of its shape.
+    """
     if not isinstance(operator, LinearOperator):
         raise TypeError(f"operator must be a LinearOperator; got {type(operator).__name__}")
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, *operator.input_shape)) if x is None else x
     x = checks.batch_of(x, operator.input_shape, "x")
+    image = operator.apply(x)
+    if y is None:
+        noise = rng.standard_normal((2, *image.shape))
+        y = asarray_like(noise[0] + 1j * noise[1] if is_complex(image) else noise[0], image, image.dtype)
     y = checks.batch_of(y, operator.output_shape, "y")
-    return mismatch(x, y, operator.apply(x), operator.adjoint(y))
+    return mismatch(x, y, image, operator.adjoint(y))
 
 
 def mismatch(x: Array, y: Array, image: Array, back: Array) -> float:

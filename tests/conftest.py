@@ -68,7 +68,6 @@ SPACES = [
     Space("numpy", "complex64"),
     Space("numpy", "complex128"),
     Space("strict", "float32"),
-    Space("strict", "float64"),
     Space("strict", "complex128"),
     Space("torch", "float32"),
     Space("torch", "float64"),

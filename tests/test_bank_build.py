@@ -23,7 +23,7 @@ from cscopt.dictlearn import LearnState
 
 
 def test_a_bank_is_built_and_tells_where_it_comes_from(tmp_path, spec, capsys):
-    folder = tmp_path / "bank"
+    folder = tmp_path / "made" / "bank"
     assert main(["bank", "build", str(spec), "-o", str(folder), "--workers", "2", "--cases", "1", "4"]) == 0
     assert "2 dictionaries" in capsys.readouterr().out
     filled = Bank.open(folder)

@@ -160,6 +160,9 @@ def test_dot_test_sees_a_wrong_adjoint(rng):
         dot_test(wrong, np.ones((1, 4)), np.ones(4))
     with pytest.raises(TypeError, match="operator must be a LinearOperator; got NoneType"):
         dot_test(None, np.ones((1, 4)), np.ones((1, 4)))
+    assert dot_test(wrong) > 1e-3
+    assert dot_test(cscopt.Synthesis(np.ones((2, 1, 3, 3)), (8, 9), "symmetric", 1)) < 1e-12
+    assert dot_test(cscopt.operators.MRI(np.ones((6, 5)))) < 1e-12
     with pytest.raises(TypeError, match="adjoint must be a function of a batch; got 2"):
         FunctionOperator(abs, 2, (4,), (4,))
     with pytest.raises(ValueError, match="output_shape must be a tuple of extents; got 4"):

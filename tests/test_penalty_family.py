@@ -202,7 +202,7 @@ def sporco_answer(solver, signal, bank, *levels):
     """SPORCO's codes in our layout, (1, C·M, H, W), channel-major."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     options = solver.Options(
-        {"MaxMainIter": 1500, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
+        {"MaxMainIter": 800, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
     )
     given = np.moveaxis(signal[0], 0, -1)
     run = solver(bank.to_sporco(), given, *levels, options, dimK=0)

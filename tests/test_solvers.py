@@ -33,8 +33,8 @@ def problem_of(space, rng, shape=(2, 1, 14, 13), filters=(5, 1, 4, 3), share=0.1
     return CSCProblem(signal, bank, L1(share * top, nonnegative), **options)
 
 
-def reference_optimum(problem):
-    """Objective to 1e-10 by FISTA in float64 (complex128) on NumPy."""
+def reference_optimum(problem, tol=1e-10):
+    """Objective to `tol` by FISTA in float64 (complex128) on NumPy."""
     wide = "complex128" if "complex" in str(problem.signal.dtype) else "float64"
 
     def double(array, dtype="float64"):
@@ -47,7 +47,7 @@ def reference_optimum(problem):
         mask=double(problem.mask),
         boundary=problem.boundary,
     )
-    solution = solve(twin, "fista", tol=1e-10, max_iter=20000)
+    solution = solve(twin, "fista", tol=tol, max_iter=20000)
     assert solution.status == "converged"
     return solution.objectives
 
@@ -73,8 +73,8 @@ def test_optimum_and_certificate_in_every_namespace(space, rng, method, options)
     if options.pop("mask", False):
         options["mask"] = space.array(rng.uniform(0.2, 1.5, (14, 13)) * (rng.random((14, 13)) > 0.3), space.real)
     problem = problem_of(space, rng, **options)
-    optimum = reference_optimum(problem)
     single = space.real == "float32" or space.library == "strict"  # strict is slow: fewer iterations there
+    optimum = reference_optimum(problem, 1e-7 if single else 1e-10)
     solution = solve(problem, method, tol=1e-4 if single else 1e-7, max_iter=10000)
     assert solution.status == "converged"
     assert solution.codes.dtype == problem.signal.dtype

@@ -126,7 +126,7 @@ def test_product_dictionaries_are_sporcos(rng, mu):
     colours /= np.linalg.norm(colours, axis=0)
     kind = pdcsc.ConvProdDictBPDNJoint if mu else pdcsc.ConvProdDictBPDN
     options = kind.Options(
-        {"MaxMainIter": 1500, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
+        {"MaxMainIter": 700, "RelStopTol": 1e-12, "RelaxParam": 1.8, "rho": 1.0, "AutoRho": {"Enabled": False}}
     )
     given = bank.to_sporco(), colours, np.moveaxis(signal[0], 0, -1), 0.05, *((mu,) if mu else ())
     theirs = np.asarray(kind(*given, options, dimK=0).solve())[:, :, :, 0, :]

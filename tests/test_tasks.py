@@ -55,7 +55,7 @@ def test_inpaint_beats_linear_interpolation(truth):
     found = cscopt.inpaint(data, known, truth=truth)
     assert found.metrics["psnr"] > found.metrics["psnr_first"] + 0.8
     np.testing.assert_array_equal(found.image[known], truth[known])
-    again = cscopt.inpaint(np.where(known, truth, -3).astype(np.float32), known)
+    again = cscopt.inpaint(np.where(known, truth, np.nan).astype(np.float32), known)
     np.testing.assert_array_equal(again.image, found.image)  # what is missing does not matter
     grainy = cscopt.inpaint(noisy(data, 0.02), known, noise=0.02, truth=truth)
     residual = (noisy(data, 0.02) - grainy.image)[known]

@@ -1,6 +1,5 @@
 """The working set: the optimum of every L1 problem it serves, its certificate, its sparse codes, and its kernels."""
 
-import itertools
 import math
 import subprocess
 import sys
@@ -317,13 +316,23 @@ def test_picks_of_tiles(rng, grid, support, weight, nonnegative):
 
 def best_of_cells(size, grid, cell, threshold):
     """Keys of the largest entry of each cell by brute force."""
-    for group, corner in itertools.product(range(len(size)), itertools.product(*(range(0, n, cell) for n in grid))):
-        box = tuple(slice(c, c + cell) for c in corner)
-        part = size[(group, slice(None), *box)]
-        if part.max() > threshold:
-            m, *p = np.unravel_index(part.argmax(), part.shape)
-            place = np.ravel_multi_index(tuple(a + c for a, c in zip(p, corner, strict=True)), grid)
-            yield (group * math.prod(grid) + place) * len(part) + m
+    groups, maps = size.shape[:2]
+    keys = np.arange(size.size).reshape((groups, *grid, maps))  # (group, place, map)
+    sides = [-(-n // cell) for n in grid]
+
+    def of_cells(values, fill):
+        """(cells, all that lies in one)"""
+        widths = [(0, 0), *((0, s * cell - n) for s, n in zip(sides, grid, strict=True)), (0, 0)]
+        split = np.pad(values, widths, constant_values=fill)
+        split = split.reshape((groups, *(k for s in sides for k in (s, cell)), maps))
+        ndim = len(grid)
+        split = np.transpose(split, (0, *range(1, 2 * ndim, 2), *range(2, 2 * ndim + 1, 2), 2 * ndim + 1))
+        return split.reshape((groups * math.prod(sides), -1))
+
+    sizes, names = of_cells(np.moveaxis(size, 1, -1), -np.inf), of_cells(keys, -1)
+    best = sizes.argmax(axis=1)
+    rows = np.arange(len(best))
+    return names[rows, best][sizes[rows, best] > threshold]
 
 
 @pytest.mark.parametrize(("grid", "support"), GRIDS, ids=str)

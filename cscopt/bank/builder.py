@@ -79,9 +79,7 @@ def build(
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(f"a bank is a folder; {folder} is a file")
-    if not folder.exists() and not folder.parent.is_dir():
-        raise FileNotFoundError(f"cannot make {folder}: the folder {folder.parent} does not exist")
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     began = time.time()
     with held(folder / WORK / "lock"):
         missing = _missing(wanted, folder)

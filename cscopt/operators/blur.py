@@ -100,6 +100,7 @@ def gaussian_kernel(sigma: float, ndim: int = 2) -> Any:
     """A Gaussian of standard deviation σ pixels, cut at 4 σ, of sum one."""
     if not 0 < checks.real_number(sigma, "sigma") < math.inf:
         raise ValueError(f"sigma must be positive and finite; got {sigma}")
+    checks.count(ndim, "ndim", 1)
     reach = math.ceil(4 * sigma)
     line = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
     kernel = line

@@ -16,7 +16,7 @@ KINDS = ("maps", "joint maps", "reconstruction")
 class TotalVariation(Differences):
     r"""Isotropic total variation, to be added to a penalty with a proximal map: ``L1(0.05) + TotalVariation(0.01)``.
 
-    With ∇ the differences of neighbours along each axis (around the edge for a circular boundary, else inside alone):
+    With ∇ the differences x_p − x_{p−1} along each axis (around the edge for a circular boundary, else inside alone):
 
     - "maps": Σ_m λ_m Σ_p |∇x_m|₂, each map on its own (SPORCO's ``ConvBPDNScalarTV``);
     - "joint maps": Σ_p √(Σ_m λ_m² |∇x_m|²), jumps of all maps of a channel together (``ConvBPDNVectorTV``);

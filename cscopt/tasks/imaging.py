@@ -89,7 +89,7 @@ def inpaint(
     Parameters
     ----------
     image : array, (\*space), or with a channel axis
-        What is missing may hold anything finite.
+        What is missing may hold anything, NaN as well.
     mask : array
         True (or 1) where the image is known; of the image's shape, with the channel axis or without.
     noise : float, optional
@@ -97,8 +97,10 @@ def inpaint(
     lam, channel_axis, truth, dictionary, beta, method, **options
         As for `denoise`; without λ and noise, λ is 0.02 of λ_max.
     """
-    data, spatial = _image(image, channel_axis)
+    data, spatial = _image(image, channel_axis, finite=False)
     known = _mask(mask, data, channel_axis, spatial)
+    data = namespace(data).where(known, data, namespace(data).zeros_like(data))
+    checks.finite(data, "image")
     truth = checked_truth(truth, tuple(image.shape))
     settings = Settings(dictionary, beta, lam, noise, method, options)
     first = asarray_like(_interpolated(to_numpy(data), to_numpy(known)), data, data.dtype)
@@ -209,12 +211,13 @@ def _level(data: Array, noise: float | None, lam: float | None, task: str) -> fl
     return _OF_NOISE[task] * sigma
 
 
-def _image(image: Array, channel_axis: int | None) -> tuple[Array, int]:
+def _image(image: Array, channel_axis: int | None, finite: bool = True) -> tuple[Array, int]:
     """(1, channel, *space), and the number of spatial axes."""
     spatial = spatial_axes(image, channel_axis)
     if not namespace(image).isdtype(image.dtype, "real floating"):
         raise TypeError(f"image must be of real floating point, in the units that λ has; got {image.dtype}")
-    checks.finite(image, "image")
+    if finite:
+        checks.finite(image, "image")
     return standard(image, channel_axis, spatial), spatial
 
 
