@@ -143,7 +143,17 @@ def draw_bars(path: str | None, groups: Mapping[str, Mapping[str, float]], label
 
 
 def keep(path: str | None, results: Any) -> None:
-    """Write results beside the machine they come from, as JSON."""
+    """Write results beside the machine they come from, as JSON; what was not reached (infinite) is null."""
     if path:
-        Path(path).write_text(json.dumps({"machine": machine(), "results": results}, indent=1) + "\n")
+        kept = {"machine": machine(), "results": _finite(results)}
+        Path(path).write_text(json.dumps(kept, indent=1, allow_nan=False) + "\n")
         print(f"written: {path}")
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for infinities, which JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and math.isinf(value) else value
