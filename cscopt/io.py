@@ -190,6 +190,10 @@ def _pixels(path: Path) -> Any:
         if path.suffix.lower() not in _TIFF:
             raise ValueError(f"{path} cannot be read as an image (of no known format, or damaged)") from None
         return _decoded(lambda: _imageio().imread(path, plugin="tifffile"), path, (Exception,))
+    if path.suffix.lower() in _TIFF:  # of which Pillow would give the first page alone
+        pages = _imageio().improps(path, plugin="pillow", index=...).n_images
+        if pages > 1:
+            raise ValueError(f"{path} must hold one image; it holds {pages}")
     options = {"mode": "RGB"} if mode in ("CMYK", "YCbCr", "LAB", "HSV") else {}
     return _decoded(lambda: _imageio().imread(path, plugin="pillow", **options), path, _UNREADABLE)
 

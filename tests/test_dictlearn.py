@@ -91,7 +91,8 @@ def test_the_gradient_is_the_data_terms(case, masked, boundary, rng):
         change = data_term(solution, filters + 1e-4 * direction) - data_term(solution, filters - 1e-4 * direction)
         assert np.sum(gradient * direction) == pytest.approx(change / 2e-4, rel=1e-6, abs=1e-6)
         if method == "working-set":
-            masks = MaskedMoments([(solution.problem, solution.sparse_codes)])
+            masks = MaskedMoments(solution.problem.dictionary.filters.shape)
+            masks.add(solution.problem, solution.sparse_codes)
             assert masks.value(filters + direction) == pytest.approx(data_term(solution, filters + direction), rel=1e-9)
             np.testing.assert_allclose(masks.apply(filters) - masks.data, gradient, atol=1e-9)
 

@@ -169,6 +169,9 @@ def test_tiff_files_of_floats(rng, tmp_path):
         (tmp_path / "cut.tif").write_bytes(whole[:keep])
         with pytest.raises(ValueError, match=r"cut\.tif cannot be read as an image"):
             io.load_image(tmp_path / "cut.tif")
+    tifffile.imwrite(tmp_path / "pages.tif", rng.integers(0, 255, (4, 9, 7), np.uint8), photometric="minisblack")
+    with pytest.raises(ValueError, match=r"pages\.tif must hold one image; it holds 4"):
+        io.load_image(tmp_path / "pages.tif")
     tifffile.imwrite(tmp_path / "b.tif", np.ones((9, 7), np.complex64))
     with pytest.raises(ValueError, match=r"b\.tif must hold unsigned integers or floats; it holds complex64"):
         io.load_image(tmp_path / "b.tif")

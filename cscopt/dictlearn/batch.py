@@ -56,19 +56,18 @@ class Batch(Engine):
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         masked = self.boundary == "none" or any(sample.mask is not None for sample in samples)
-        total: Any = Moments.zero(state.filters.shape)
+        total: Any = MaskedMoments(state.filters.shape) if masked else Moments.zero(state.filters.shape)
         memory: dict[str, Any] = {}
-        parts, rows = [], []
+        rows = []
         for sample in samples:
             solution = self._coded(state, sample)
             rows.append(measured(solution))
             memory |= codes_kept(sample.number, solution.sparse_codes)
             if masked:
-                parts.append((solution.problem, solution.sparse_codes))
+                total.add(solution.problem, solution.sparse_codes)
             else:
                 total = total.plus(moments(solution.problem, solution))
             del solution  # its maps, before those of the next image
-        total = MaskedMoments(parts) if masked else total
         moved, _ = minimise(total, state.filters, self.constraint, self.updates)
         return Step(moved, memory, *averaged(rows))
 

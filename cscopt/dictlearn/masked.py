@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,44 +11,45 @@ from cscopt.dictlearn.moments import Quadratic
 from cscopt.problem import CSCProblem
 from cscopt.solvers.working_set import active_sets
 
+if TYPE_CHECKING:
+    from cscopt.kernels.sites import Sites
+
 
 class MaskedMoments(Quadratic):
     r"""Σ_k ½‖W_k(y_k − Σ_m d_m * x_mk)‖² as a quadratic of the filters, with the methods of `Moments`.
 
-    A d = Σ_k X_kᴴ W_k² X_k d takes a pass over the non-zeros of all images.
+    A d = Σ_k X_kᴴ W_k² X_k d takes a pass over the non-zeros of all images; of an image these and its weights are kept.
 
     Parameters
     ----------
-    parts : sequence of (CSCProblem, SparseCodes)
-        NumPy problems, one or more.
+    shape : tuple of int, (M, C, \*support)
     """
 
-    def __init__(self, parts: Sequence[tuple[CSCProblem, SparseCodes]]) -> None:
-        self.shape = tuple(parts[0][0].dictionary.filters.shape)
-        self.items: list[tuple[CSCProblem, Any, Any, Any]] = []
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self.shape = tuple(shape)
+        self.items: list[tuple[Sites, Any, Any, Any]] = []
         self.data, self.energy, self.scales = np.zeros(self.shape), 0.0, np.zeros(self.shape[0])
-        for problem, codes in parts:
-            weights, targets = problem.datafit.on_grid
-            self.energy += float(np.sum(problem.datafit.energy))
-            for item, active in enumerate(active_sets(problem, codes)):
-                rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
-                target, weight = (np.ascontiguousarray(a[rows]).reshape(-1) for a in (targets, weights))
-                self.items.append((problem, active.keys, active.values, weight))
-                self.data += self._patches(problem, target.astype(active.values.dtype), active.keys, active.values)
-                maps = active.keys % self.shape[0]
-                self.scales += np.bincount(maps, np.abs(active.values).astype(np.float64) ** 2, self.shape[0])
+
+    def add(self, problem: CSCProblem, codes: SparseCodes) -> None:
+        """Take in a NumPy problem's images."""
+        sites, (weights, targets) = problem.synthesis.sites, problem.datafit.on_grid
+        self.energy += float(np.sum(problem.datafit.energy))
+        for item, active in enumerate(active_sets(problem, codes)):
+            rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
+            target, weight = (np.ascontiguousarray(a[rows]).reshape(-1) for a in (targets, weights))
+            self.items.append((sites, active.keys, active.values, weight))
+            self.data += self._patches(sites, target.astype(active.values.dtype), active.keys, active.values)
+            maps = active.keys % self.shape[0]
+            self.scales += np.bincount(maps, np.abs(active.values).astype(np.float64) ** 2, self.shape[0])
 
     def apply(self, filters: Any) -> Any:
         """A d."""
-        from cscopt.kernels.sites import Sites
-
         total = np.zeros(self.shape)
-        for problem, keys, values, weight in self.items:
-            synthesis = problem.synthesis
-            sites = Sites(np.asarray(filters, problem.real), synthesis.grid, synthesis.groups)
+        for sites, keys, values, weight in self.items:
             image = np.zeros(len(weight), values.dtype)
-            sites.subtract(image, weight, keys, -values)
-            total += self._patches(problem, image, keys, values)
+            placed = type(sites)(np.asarray(filters, values.real.dtype), sites.grid, sites.groups)
+            placed.subtract(image, weight, keys, -values)
+            total += self._patches(sites, image, keys, values)
         return total
 
     def curvature(self, scales: Any) -> float:
@@ -62,7 +62,7 @@ class MaskedMoments(Quadratic):
             vector = vector / (largest or 1.0)
         return largest
 
-    def _patches(self, problem: CSCProblem, image: Any, keys: Any, values: Any) -> Any:
+    def _patches(self, sites: Sites, image: Any, keys: Any, values: Any) -> Any:
         from cscopt.kernels import moments
 
-        return moments.patches(problem.synthesis.sites, image, keys, values).reshape(self.shape)
+        return moments.patches(sites, image, keys, values).reshape(self.shape)
