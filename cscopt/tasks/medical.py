@@ -125,7 +125,7 @@ def _reconstructed(
     truth = checked_truth(truth, tuple(first.shape[2:]), is_complex(first))
     image, solution, lam = restore(data, first, settings, _SHARE, operator, mask, count)
     image, first = image[0, 0, ...], first[0, 0, ...]
-    return Restoration(image, solution, lam, judged(image, first, truth, None))
+    return Restoration(image, solution, lam, judged(image, first, truth, None, pictures=False))
 
 
 def _checked(array: Any, shape: tuple[int, ...], name: str) -> Array:

@@ -31,7 +31,8 @@ class Restoration:
         λ, given or found.
     metrics : dict
         Where a truth is given: "psnr" and "ssim" of the image, and "psnr_first" of the first, linear estimate; of
-        moduli where images are complex.
+        moduli where images are complex. The peak is 1 for pictures in [0, 1], else, and for MRI and CT, whose units
+        are any, the truth's largest modulus.
     """
 
     image: Array
@@ -148,16 +149,19 @@ def checked_truth(truth: Any, shape: tuple[int, ...], complex_allowed: bool = Fa
     return truth
 
 
-def judged(image: Array, first: Array, truth: Array | None, channel_axis: int | None) -> dict[str, float]:
-    """PSNR and SSIM against a truth, if there is one."""
+def judged(
+    image: Array, first: Array, truth: Array | None, channel_axis: int | None, pictures: bool = True
+) -> dict[str, float]:
+    """PSNR and SSIM against a truth, if there is one; `pictures` whether values in [0, 1] have 1 as their peak."""
     if truth is None:
         return {}
     a, b, c = (to_numpy(v) for v in (image, truth, first))
     if np.iscomplexobj(a) or np.iscomplexobj(b):
         a, b, c = np.abs(a), np.abs(b), np.abs(c)
-    found = {"psnr": metrics.psnr(a, b), "psnr_first": metrics.psnr(c, b)}
+    peak = None if pictures else float(np.abs(b).max()) or 1.0
+    found = {"psnr": metrics.psnr(a, b, peak), "psnr_first": metrics.psnr(c, b, peak)}
     if min(n for axis, n in enumerate(a.shape) if channel_axis is None or axis != channel_axis % a.ndim) >= 11:
-        found["ssim"] = metrics.ssim(a, b, channel_axis=channel_axis)
+        found["ssim"] = metrics.ssim(a, b, peak, channel_axis=channel_axis)
     return found
 
 
