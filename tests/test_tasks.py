@@ -18,7 +18,7 @@ from cscopt.operators import (
     random_mask,
     transmission_noise,
 )
-from cscopt.tasks.restore import _levelled, noise_level
+from cscopt.tasks.restore import _levelled, judged, noise_level
 
 
 @pytest.fixture(scope="module")
@@ -340,3 +340,16 @@ def test_a_sinogram_has_two_axes_and_is_not_empty(tmp_path, capsys, shape):
     np.save(tmp_path / "data.npy", np.ones(shape, np.float32))
     assert main(["reconstruct", "ct", str(tmp_path / "data.npy"), "-o", str(tmp_path / "out.npy")]) == 2
     assert "sinogram must be (angle, detector) and not empty; got shape" in capsys.readouterr().err
+
+
+def test_metrics_of_mri_and_ct_do_not_depend_on_their_unit(rng):
+    image, first, truth = rng.random((3, 16, 16))
+    here, there = (judged(u * image, u * first, u * truth, None, pictures=False) for u in (1.0, 0.01))
+    assert there == pytest.approx(here, rel=1e-9)
+    assert judged(image, first, 0 * truth, None, pictures=False)["psnr"] < 20
+
+
+def test_inpaint_refuses_what_is_not_finite_where_it_is_known(truth):
+    known = missing_pixels(truth.shape, 0.5, 0)
+    with pytest.raises(ValueError, match="image must be finite; it contains NaN"):
+        cscopt.inpaint(np.where(known, np.nan, truth).astype(np.float32), known)

@@ -121,7 +121,7 @@ class LeastSquares:
             from cscopt.kernels import spectra
 
             slope, sums = spectra.descend(spectrum, self.target, self._counts)
-            return slope, self._of_items(sums[:, 0]), self._of_items(sums[:, 1])
+            return slope, *map(self._of_items, sums)
         residual = self.residual(spectrum)
         return -self.ascent(residual), *self.measures(residual)
 
@@ -134,7 +134,7 @@ class LeastSquares:
             from cscopt.kernels import spectra
 
             found, sums = spectra.correct(spectrum, self.target, self.system.gram, shift, self._counts)
-            return found, self._of_items(sums[:, 0]), self._of_items(sums[:, 1])
+            return found, *map(self._of_items, sums)
         found = self.system.solve_gram(self.residual(spectrum), shift)
         return found, *self.measures(found)
 

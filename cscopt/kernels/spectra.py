@@ -55,7 +55,7 @@ def _lines(spectrum: Any) -> Any:
 
 
 def _summed(image: Any, work: Callable[[int, slice, Any], None]) -> Any:
-    """`work` on each row and spans of its lines; its two sums of each row, (rows, 2)."""
+    """`work` on each row and spans of its lines; its two sums of each row, (2, rows)."""
     rows, _, lines, _ = image.shape
     sums = np.zeros((rows, lines, 2))
     if image.size < _SHARED:
@@ -63,7 +63,7 @@ def _summed(image: Any, work: Callable[[int, slice, Any], None]) -> Any:
             work(row, slice(lines), sums[row])
     else:
         each_row(rows, lines, lambda row, span: work(row, span, sums[row, span]))
-    return sums.sum(axis=1)
+    return sums.sum(axis=1).T
 
 
 @compiled
