@@ -22,6 +22,7 @@ frequency domain: 96² of `astronaut` in colour, its high-pass part and whole, `
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import statistics
 from typing import Any
@@ -31,7 +32,7 @@ from common import camera_problem, describe, keep
 
 from cscopt import L1, ConvDictionary, CSCProblem, ElasticNet, GroupL1, datasets, lowpass, solve
 from cscopt.linop import LinearOperator
-from cscopt.operators import MRI, Bicubic, Blur, Mask, random_mask
+from cscopt.operators import CT, MRI, Bicubic, Blur, Mask, random_mask
 from cscopt.solvers.auto import choose
 
 DICTIONARIES = ("G:8x8x32", "G:8x8x96", "G:12x12x72")
@@ -84,22 +85,25 @@ def operators() -> dict[str, tuple[LinearOperator, float]]:
     corners = itertools.product((-1, 1), (-1, 1))
     coils = np.stack([np.exp(-((y - a) ** 2) - (x - b) ** 2) for a, b in corners]).astype(np.complex64)
     half = Mask(shape, np.random.default_rng(0).random(shape) < 0.5)
-    return {
+    found: dict[str, tuple[LinearOperator, float]] = {
         "bicubic, 3 times smaller": (Bicubic(shape, 1 / 3), 0.002),
         "blur, boundary none": (Blur(shape, box, "none"), 0.002),
         "half of the blurred pixels": (half @ Blur(shape, box), 0.002),
         "MRI, four coils": (MRI(random_mask(shape[1:], acceleration=4, rng=0), coils), 0.01),
     }
+    with contextlib.suppress(ImportError):  # ASTRA
+        found["CT, 120 projections"] = CT(shape[1:], np.arange(120) * np.pi / 120, 360, 1 / 252), 0.0002
+    return found
 
 
 def forward() -> None:
-    """FISTA and the primal-dual method through operators that are no convolutions."""
+    """Solvers through operators that are no convolutions."""
     picture = lowpass.split(datasets.picture("camera")[None, None])[1][..., 130:382, 130:382]
     for name, (operator, lam) in operators().items():
         image = np.ascontiguousarray(picture, np.complex64 if isinstance(operator, MRI) else np.float32)
         problem = CSCProblem(operator.apply(image), ConvDictionary.load("natural-8x8x32"), lam, forward=operator)
         print(f"{name:>28}", end="")
-        for method in ("fista", "primal-dual"):
+        for method in ("admm", "primal-dual", "fista"):
             solve(problem, method, max_iter=1)
             found = solve(problem, method, tol=1e-3, max_iter=5000, callback=lambda it: it.seconds > 10)
             print(f"{method:>13} {found.objective:.5g}, gap {found.gap:.1e}", end="", flush=True)

@@ -121,13 +121,16 @@ def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Cert
     if not problem.datafit.quadratic:
         return certify_point(problem, spectrum, value, problem.datafit.descent(spectrum))
     residual = problem.datafit.residual(spectrum)
+    norm_sq, _ = problem.datafit.measures(residual)
+    return compare(norm_sq / 2 + value, residual_value(problem, residual, problem.datafit.ascent(residual)))
+
+
+def residual_value(problem: CSCProblem, residual: Array, ascent: Array) -> Array:
+    """Dual value of each item at the best multiple of a residual r of least squares, from r and AᴴWᴴ r."""
     norm_sq, overlap = problem.datafit.measures(residual)
-    ascent = problem.datafit.ascent(residual)
     if problem.fused:
-        dual = dual_value(norm_sq, overlap, problem.items_max(problem.violation(ascent)))
-    else:
-        dual = problem.penalty.dual(problem.correlations(ascent), norm_sq, overlap)
-    return compare(norm_sq / 2 + value, dual)
+        return dual_value(norm_sq, overlap, problem.items_max(problem.violation(ascent)))
+    return problem.penalty.dual(problem.correlations(ascent), norm_sq, overlap)
 
 
 def certify_point(problem: CSCProblem, spectrum: Array, value: Array, point: Array) -> Certificate:

@@ -160,7 +160,7 @@ def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
     problem = CSCProblem(scanner.apply(picture + 0j), bank, 1.0, forward=scanner)
     epsilon = 0.05 * float(np.linalg.norm(problem.signal))
     with pytest.raises(
-        ValueError, match=r"was not reached: the last of \d+ problems, at λ = .* after 2 iterations of fista"
+        ValueError, match=r"was not reached: the last of \d+ problems, at λ = .* after 2 iterations of admm"
     ):
         minimise_l1(problem, epsilon, max_iter=2)
     found = minimise_l1(problem, epsilon, tol=3e-2, max_iter=2000)

@@ -48,7 +48,7 @@ class LeastSquares:
         if self.spectral and forward is not None:
             self.spectral = self.response is not None
         self.system = self.through(synthesis) if system is None else system
-        self.target = self._spectrum(signal) if self.spectral else self._weighted(signal)
+        self.target = self._spectrum(signal) if self.spectral else self.weighted(signal)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
         if mask is not None:
             whole = xp.broadcast_to(mask, signal.shape)
@@ -98,7 +98,7 @@ class LeastSquares:
 
     def project(self, spectrum: Array) -> Array:
         """W A D x in the data's space, from the spectrum of D x."""
-        return self._weighted(self.predict(spectrum))
+        return self.weighted(self.predict(spectrum))
 
     def predict(self, spectrum: Array) -> Array:
         """A D x in the data's space, from the spectrum of D x."""
@@ -109,11 +109,29 @@ class LeastSquares:
         """Spectrum of Aᴴ Wᴴ r, whose analysis is minus the gradient."""
         if self.spectral:
             return residual
-        return self.back(self._weighted(residual))
+        return self.back(self.weighted(residual))
 
     def back(self, data: Array) -> Array:
         """Spectrum of Aᴴ d, whose analysis is DᴴAᴴ d; the adjoint of `predict`."""
         return back_projected(self.synthesis, self.forward, data)
+
+    def observed(self, rows: Array) -> Array:
+        """W A w of an image w on the grid, (rows, channels, *grid)."""
+        image = self.synthesis.cropped(rows)
+        return self.weighted(image if self.forward is None else self.forward.apply(image))
+
+    def explained(self, data: Array) -> Array:
+        """AᴴWᴴ d on the grid; the adjoint of `observed`."""
+        weighted = self.weighted(data)
+        image = weighted if self.forward is None else self.forward.adjoint(weighted)
+        if self.synthesis.real and is_complex(image):
+            image = namespace(image).real(image)
+        return on_grid(self.synthesis, image)
+
+    @cached_property
+    def explained_target(self) -> Array:
+        """AᴴWᴴ W y on the grid."""
+        return self.explained(self.target)
 
     def descend(self, spectrum: Array) -> tuple[Array, Array, Array]:
         """Spectrum whose analysis is the gradient, and `measures` of r; the spectrum of D x may be overwritten."""
@@ -171,7 +189,8 @@ class LeastSquares:
         index = xp.arange(length, device=self.signal.device)
         return xp.where((index == 0) | (2 * index == n), one, 2 * one)
 
-    def _weighted(self, data: Array) -> Array:
+    def weighted(self, data: Array) -> Array:
+        """W d."""
         return data if self.mask is None else self.mask * data
 
     def prox(self, image: Array, rho: Array) -> Array:
@@ -209,11 +228,11 @@ class LeastSquares:
 
     def slope(self, data: Array) -> Array:
         """WᴴW(u − y), the derivative at u = `data`."""
-        return self._weighted(self._weighted(data - self.signal))
+        return self.weighted(self.weighted(data - self.signal))
 
     def multiplier(self, data: Array, moved: Array, sigma: Array) -> Array:
         """The dual point θ = W(y − u) of u = `moved`: −Wᴴ θ is the derivative of the data term there."""
-        return self._weighted(self.signal - moved)
+        return self.weighted(self.signal - moved)
 
     def take(self, items: Array) -> LeastSquares:
         """The data term of some items of the batch."""

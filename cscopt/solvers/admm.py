@@ -14,7 +14,7 @@ from cscopt.solvers.base import Solver, start
 from cscopt.solvers.curved import ahead, curved_certificate, curved_step
 from cscopt.solvers.mark import mark
 from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
-from cscopt.solvers.split import Split, dual_point, first_split, split_step
+from cscopt.solvers.split import Split, dual_point, first_split, multiplier_value, split_step
 from cscopt.solvers.warm import multiplier
 
 _ADAPTED = 100
@@ -41,14 +41,19 @@ class ADMMState:
     average: Average | None = None
 
 
-def first_rho(problem: CSCProblem) -> Array:
-    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓ max W²: near the fastest ρ where that was measured."""
+def first_rho(problem: CSCProblem, split: Split | None = None) -> Array:
+    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓ max W²: near the fastest ρ where that was measured.
+
+    Of a splitting for an operator σ stands for max W².
+    """
     synthesis = problem.synthesis
     xp = namespace(problem.signal)
     norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
     density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
     ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
     rho = 0.75 * density / ratio ** (1 / 3)
+    if split is not None:
+        return rho * split.sigma
     return rho * (problem.datafit.weight_norm**2 if problem.datafit.quadratic else problem.datafit.first_sigma)
 
 
@@ -60,8 +65,10 @@ class ADMM(Solver):
     x⁺ = z + Dᴴ(D Dᴴ + ρ)⁻¹(s − D z). Then v = α x⁺ + (1 − α) y + u, y = S_{Λ/ρ}(v), u = v − y. With
     weights W, a boundary other than circular, or a fit other than least squares, D x is split too
     (mask decoupling): w = prox_{f/σ}(D x + u'), with σ chosen from the data. For such fits it goes on
-    from the mean of the iterates where that has the smaller gap. A forward operator is served where
-    it is diagonal in the frequency domain.
+    from the mean of the iterates where that has the smaller gap. A forward operator A that is diagonal in
+    the frequency domain is part of D. For any other, least squares go through w = D x as well: w is brought
+    nearer to argmin ½‖W(A w − y)‖² + σ/2 ‖w − (D x + u')‖² by one to eight conjugate gradients, one
+    application of A and of Aᴴ each, preconditioned by (h + σ)⁻¹ with h what AᴴWᴴW A is at each frequency.
 
     Parameters
     ----------
@@ -77,10 +84,10 @@ class ADMM(Solver):
     period : int, default 10
         Iterations between two looks at the balance.
 
-    Source: Boyd et al. 2011, section 3.4; Wohlberg 2016 (Efficient Algorithms for CSC), section III,
-    and 2017 (ADMM penalty parameter selection by residual balancing), eq. 21 to 27; Heide, Heidrich
-    and Wetzstein 2015 for the mask; Applegate et al. 2023 (Faster first-order primal-dual methods for
-    linear programming using restarts and sharpness), section 4, for the restarts.
+    Source: Boyd et al. 2011, section 3.4; Wohlberg 2016 (Efficient Algorithms for CSC), section III, and 2017 (ADMM
+    penalty parameter selection by residual balancing), eq. 21 to 27; Heide, Heidrich and Wetzstein 2015 for the mask;
+    Eckstein and Bertsekas 1992 for steps that are not exact; Applegate et al. 2023 (Faster first-order primal-dual
+    methods for linear programming using restarts and sharpness), section 4, for the restarts.
     """
 
     rho: float | None = None
@@ -100,10 +107,6 @@ class ADMM(Solver):
 
     def check(self, problem: CSCProblem) -> None:
         self.check_convex(problem)
-        if problem.forward is not None and problem.datafit.quadratic and not problem.datafit.spectral:
-            raise ValueError(
-                "admm cannot serve this problem with forward=, which is not diagonal in the frequency domain"
-            )
         if not (problem.datafit.quadratic or problem.datafit.folded):
             raise ValueError(
                 f"admm needs forward= to be a convolution on a circular boundary for fit={problem.fit.name!r}"
@@ -118,8 +121,8 @@ class ADMM(Solver):
         spectrum = problem.system.synthesize(v)
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
-        rho = xp.full_like(zero, 1.0) * (self.rho if self.rho is not None else first_rho(problem))
         data = None if problem.datafit.spectral else first_split(problem, spectrum, x0 is not None)
+        rho = zero + (self.rho if self.rho is not None else first_rho(problem, data))
         if x0 is not None:
             u = multiplier(problem, v, spectrum, problem.per_row(rho))
             v, spectrum = v + u, ahead(problem, v - u)
@@ -225,22 +228,23 @@ class ADMM(Solver):
 
     def certificate(self, problem: CSCProblem, state: ADMMState) -> Certificate:
         if not problem.datafit.quadratic:
-            found = self.certify(problem, state)
-            return compare(found.objective, namespace(state.dual).maximum(state.dual, found.dual))
+            return _raised(self.certify(problem, state), state.dual)
         y, l1 = self._proximal(problem, state)
         spectrum, l1 = problem.system.synthesize(y), problem.items_sum(l1)
         if state.data is not None:
-            return certify_spectrum(problem, spectrum, l1)
+            return _raised(certify_spectrum(problem, spectrum, l1), multiplier_value(problem, state.data))
         norm_sq, _ = problem.datafit.measures(problem.datafit.residual(spectrum))
         return compare(norm_sq / 2 + l1, state.dual)
 
     def certify(self, problem: CSCProblem, state: ADMMState) -> Certificate:
-        """From the codes alone; for fits other than least squares also from the multiplier of D x."""
+        """From the codes, and where D x is split from its multiplier."""
         if problem.penalty.curved:
             rho = problem.per_row(state.rho)
             return curved_certificate(problem, self.rows(problem, state), state.spectrum, state.data, rho)
-        if problem.datafit.quadratic or state.data is None:
+        if state.data is None:
             return super().certify(problem, state)
+        if problem.datafit.quadratic:
+            return _raised(super().certify(problem, state), multiplier_value(problem, state.data))
         y = self.rows(problem, state)
         value = problem.items_sum(problem.kernels.weighted_l1(y, problem.levels))
         return certify_point(problem, problem.system.synthesize(y), value, dual_point(problem, state.data))
@@ -252,6 +256,11 @@ class ADMM(Solver):
             "primal_residual": float(xp.max(state.primal)),
             "dual_residual": float(xp.max(state.dual_change)),
         }
+
+
+def _raised(found: Certificate, dual: Array) -> Certificate:
+    """The certificate with another dual value where that is larger."""
+    return compare(found.objective, namespace(dual).maximum(dual, found.dual))
 
 
 def _relative_residuals(sums: dict[str, Array]) -> tuple[Array, Array]:

@@ -12,7 +12,6 @@ from cscopt.backend import free_memory, is_array, is_numpy
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
-from cscopt.solvers.fista import FISTA
 from cscopt.solvers.ista import ISTA
 from cscopt.solvers.primal_dual import PrimalDual
 from cscopt.solvers.working_set import WorkingSet
@@ -52,7 +51,7 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
     if problem.forward is not None and problem.datafit.spectral:
         return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     if problem.forward is not None:
-        return FISTA(), "a forward operator rules out the others"
+        return ADMM(), "A has a step of its own, by conjugate gradients, and all the rest is exact"
     listed = problem.code_levels is not None and is_numpy(problem.signal)
     if not (listed or problem.datafit.spectral or problem.penalty.curved) and _fits(problem, PrimalDual()):
         return PrimalDual(), "weights or the boundary split D x off, and its dual has the smaller gap here"

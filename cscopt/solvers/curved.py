@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cscopt import fft
 from cscopt.backend import Array, is_numpy, namespace, per_item
 from cscopt.certificate import Certificate, compare
@@ -9,7 +11,8 @@ from cscopt.curved_dual import curved_dual
 from cscopt.kernels.reference import Sums
 from cscopt.kernels.staged import admm_update
 from cscopt.problem import CSCProblem
-from cscopt.solvers.split import Split, dual_point
+from cscopt.solvers.normal import Fitted
+from cscopt.solvers.split import Split, dual_point, nearest
 
 
 def ahead(problem: CSCProblem, z: Array) -> Array:
@@ -27,11 +30,11 @@ def curved_step(
     impulse noise restoration), section 3.
     """
     grid, real = problem.synthesis.grid, problem.synthesis.real
-    change, residual, goal = _solve(problem, z, split, rho)
+    change, residual, goal, fitted = _solve(problem, z, split, rho)
     if split is not None:
         image = goal - fft.inverse(residual, grid, real)
         w = (goal + split.v) / 2
-        split = Split(split.v + relaxation * (image - w), split.sigma)
+        split = replace(split, v=split.v + relaxation * (image - w), fitted=fitted)
     new, following, sums = admm_update(v, fft.inverse(change, grid, real), problem.levels, rho, relaxation)
     return new, fft.forward(following, grid), split, sums
 
@@ -49,14 +52,14 @@ def curved_certificate(problem: CSCProblem, y: Array, z: Array, split: Split | N
     return compare(fit.value(problem.system.synthesize(y)) + value, curved_dual(problem, codes, point))
 
 
-def _solve(problem: CSCProblem, z: Array, split: Split | None, rho: Array) -> tuple[Array, Array, Array]:
-    """Spectra of x⁺ − z and of s − K x⁺, and s: an image where the data are split, else their spectrum."""
+def _solve(problem: CSCProblem, z: Array, split: Split | None, rho: Array) -> tuple[Array, Array, Array, Fitted | None]:
+    """Spectra of x⁺ − z and of s − K x⁺, s (an image where the data are split, else their spectrum), and its w."""
     fit = problem.datafit
     if split is None:
-        return (*quadratic_step(problem, z, fit.target, rho, namespace(rho).ones_like(rho)), fit.target)
-    sigma = problem.per_row(split.sigma)
-    goal = 2 * fit.prox(split.v, sigma) - split.v
-    return (*quadratic_step(problem, z, fft.forward(goal, problem.synthesis.grid), rho, sigma), goal)
+        return (*quadratic_step(problem, z, fit.target, rho, namespace(rho).ones_like(rho)), fit.target, None)
+    w, fitted = nearest(problem, split)
+    goal, sigma = 2 * w - split.v, problem.per_row(split.sigma)
+    return (*quadratic_step(problem, z, fft.forward(goal, problem.synthesis.grid), rho, sigma), goal, fitted)
 
 
 def quadratic_step(problem: CSCProblem, z: Array, s: Array, rho: Array, sigma: Array) -> tuple[Array, Array]:

@@ -172,7 +172,7 @@ def super_resolve(
     truth: Array | None = None,
     dictionary: Any = "natural-8x8x32",
     beta: float = 5.0,
-    method: Any = "auto",
+    method: Any = "fista",
     **options: Any,
 ) -> Restoration:
     r"""Enlarge a picture that bicubic interpolation with antialiasing made small: y = A x + n.
@@ -183,7 +183,9 @@ def super_resolve(
     scale : int
         How many times larger the answer is along each axis.
     noise, lam, channel_axis, truth, dictionary, beta, method, **options
-        As for `inpaint`; without λ and noise, λ is 0.001 of λ_max; `max_iter` is 100 by default.
+        As for `inpaint`, but by default 100 iterations of FISTA, and without λ and noise 0.001 of λ_max. FISTA begins
+        from zero and is stopped early: the optimum, which "admm" comes nearer to, is a picture that is worse by 0.2 to
+        1 dB, at this λ and at larger ones.
     """
     data, spatial = _image(image, channel_axis)
     if spatial != 2:
