@@ -2,6 +2,7 @@
 
 python benchmarks/ct.py ../shared/data/ct/slices_test.npz [--slices N] [--iterations N] [--json FILE]
 python benchmarks/ct.py --mismatch
+python benchmarks/ct.py --applications
 
 LoDoPaB-CT's protocol: slices μ = 20 + HU (20 − 0.02) / 1000 per metre, divided by 81.35858; 1000 parallel projections
 of the slice interpolated to 1000² pixels (so that data do not come from the operator that explains them), 513
@@ -11,6 +12,7 @@ at most e^{−cap} (more would only slow it down), and λ_m grows with filter m'
 of a grid on the first slice, with every fourth angle and four times the photons, and are then used for all. Negative
 values are set to zero in both. PSNR in dB, peak = the truth's maximum.
 
+`--applications`: of A and Aᴴ by ADMM and FISTA until a small problem is solved.
 `--mismatch`: how far each of ASTRA's projectors, "cuda" among them where there is a GPU, is from having its adjoint.
 """
 
@@ -26,7 +28,7 @@ import numpy as np
 from common import describe, keep
 from skimage.transform import resize
 
-from cscopt import L1, ConvDictionary, CSCProblem, Solution, dot_test, lowpass, solve
+from cscopt import L1, ConvDictionary, CSCProblem, FunctionOperator, Solution, datasets, dot_test, lowpass, solve
 from cscopt.metrics import psnr
 from cscopt.operators import CT, LODOPAB_MU_MAX, fbp, transmission_noise, transmission_weights
 
@@ -124,10 +126,38 @@ def mismatch() -> None:
             print(f"{beam:>10}{kind:>11}{tests[0]:>10.1e}{tests[1]:>10.1e}{apart:>11.1e}")
 
 
+def applications() -> None:
+    """How often ADMM and FISTA apply A and Aᴴ until a gap of 0.01: 48² of `camera`, 60 projections, λ = λ_max / 100."""
+    truth = datasets.picture("camera")[None, None, 100:148, 180:228].astype(np.float32) / 48
+    projector, calls = CT((48, 48), np.arange(60) * np.pi / 60, 72), [0]
+    data = projector.apply(truth)
+    data = data + 0.002 * np.random.default_rng(0).standard_normal(data.shape).astype(np.float32)
+    low, _ = lowpass.split(fbp(data, projector, "hann"), 5)
+
+    def counted(function: Any) -> Any:
+        def call(array: Any) -> Any:
+            calls[0] += 1
+            return function(array)
+
+        return call
+
+    operator = FunctionOperator(
+        counted(projector.apply), counted(projector.adjoint), projector.input_shape, projector.output_shape
+    )
+    bank = ConvDictionary.load("natural-8x8x32")
+    problem = CSCProblem(data - projector.apply(low), bank, 1.0, forward=operator)
+    problem = problem.with_penalty(problem.lambda_max / 100)
+    for method in ("admm", "fista"):
+        calls[0] = 0
+        found = solve(problem, method, tol=1e-2, max_iter=5000)
+        print(f"{method:>6}: {calls[0]} applications, {found.iterations} iterations, gap {found.gap:.1e}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", nargs="?", help="slices in Hounsfield units")
     parser.add_argument("--mismatch", action="store_true", help="the adjoints of ASTRA's projectors alone")
+    parser.add_argument("--applications", action="store_true", help="of A, until a small problem is solved, alone")
     parser.add_argument("--slices", type=int, default=3)
     parser.add_argument("--options", type=float, nargs=3, metavar=("LAM", "BETA", "CAP"), help="instead of a search")
     parser.add_argument("--iterations", type=int, default=30)
@@ -138,8 +168,11 @@ def main() -> None:
     if arguments.mismatch:
         mismatch()
         return
+    if arguments.applications:
+        applications()
+        return
     if arguments.file is None:
-        parser.error("a file is needed, or --mismatch")
+        parser.error("a file is needed, or --mismatch, or --applications")
     stored = np.load(arguments.file)["hu"]
     stored = stored[np.linspace(0, len(stored) - 1, arguments.slices).astype(int)].astype(np.float32)
     truths = np.clip((20 + stored * (20 - 0.02) / 1000) / LODOPAB_MU_MAX, 0, 1).astype(np.float32)[:, None, None]

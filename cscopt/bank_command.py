@@ -73,7 +73,7 @@ def _build(
         checkpoint_seconds=checkpoint_seconds,
         progress=True,
     )
-    print(f"{output}: {len(filled)} dictionaries")
+    print(f"{output}: {_dictionaries(len(filled))}")
 
 
 def _list(bank: str) -> None:
@@ -96,7 +96,11 @@ def _verify(bank: str) -> None:
         print(sentence, file=sys.stderr)
     if wrong:
         raise ValueError(f"{len(wrong)} files of {bank} are not good: {', '.join(wrong)}")
-    print(f"{bank}: all {len(Bank.open(bank))} dictionaries are good")
+    print(f"{bank}: {_dictionaries(len(Bank.open(bank)))}, all good")
+
+
+def _dictionaries(count: int) -> str:
+    return "1 dictionary" if count == 1 else f"{count} dictionaries"
 
 
 def _report(bank: str, output: str) -> None:

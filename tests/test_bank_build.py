@@ -47,7 +47,7 @@ def test_a_bank_is_built_and_tells_where_it_comes_from(tmp_path, spec, capsys):
     out = capsys.readouterr().out
     assert one.name in out
     assert one.provenance["data_sha256"] in out
-    assert "all 2 dictionaries are good" in out
+    assert "2 dictionaries, all good" in out
     stamps = {p.name: p.stat().st_mtime_ns for p in bank.store.files(folder)}
     assert len(build(spec, folder, workers=1)) == 4
     assert {name: (folder / name).stat().st_mtime_ns for name in stamps} == stamps
