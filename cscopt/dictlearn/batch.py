@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 from cscopt import checks
 from cscopt.backend import is_numpy
+from cscopt.dictlearn.coding import codes_of
 from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
 from cscopt.dictlearn.masked import MaskedMoments
 from cscopt.dictlearn.moments import Moments, moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
-from cscopt.solvers import Solution, solve
+from cscopt.solvers import ISTA, Solution, solve
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,12 +63,14 @@ class Batch(Engine):
         for sample in samples:
             solution = self._coded(state, sample)
             rows.append(measured(solution))
-            memory |= codes_kept(sample.number, solution.sparse_codes)
+            problem, sparse, codes = solution.problem, solution.sparse_codes, codes_of(solution)
+            del solution  # what else its solver keeps
+            memory |= codes_kept(sample.number, sparse)
             if masked:
-                total.add(solution.problem, solution.sparse_codes)
+                total.add(problem, sparse)
             else:
-                total = total.plus(moments(solution.problem, solution))
-            del solution  # its maps, before those of the next image
+                total = total.plus(moments(problem, codes))
+            del problem, codes  # before those of the next image
         moved, _ = minimise(total, state.filters, self.constraint, self.updates)
         return Step(moved, memory, *averaged(rows))
 
@@ -77,7 +80,9 @@ class Batch(Engine):
         before = codes_recalled(state.memory, sample.number)
         found = self.code(problem, before)
         if before is not None and found.objective > found.history["objective"][0]:
-            found = solve(problem, found.solver, max_iter=0, x0=before)
+            keeper = found.solver if found.solver.sparse else ISTA()  # whose codes are those it is given
+            del found  # its maps, before those of the other
+            found = solve(problem, keeper, max_iter=0, x0=before)
         return found
 
     def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cscopt import checks, fft
 from cscopt.backend import Array, asarray_like, is_complex, is_numpy, namespace, real_dtype, to_numpy
+from cscopt.codes import SparseCodes
 from cscopt.dictionary import ConvDictionary
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
@@ -72,12 +73,18 @@ class Coder:
         return solution
 
 
-def codes_of(solution: Solution) -> Array:
-    """Codes, from a solver of dense ones without the copy that `Solution.codes` keeps."""
+def codes_of(solution: Solution) -> SparseCodes | Array:
+    """Codes as the solver keeps them: sparse ones on NumPy, or dense ones, without the copy of `Solution.codes`."""
     if solution.solver.sparse:
-        return solution.codes
+        return solution.sparse_codes
     problem = solution.problem
     return problem.synthesis.crop(solution.solver.rows(problem, solution.state))
+
+
+def _rows_of(solution: Solution) -> Array:
+    """Codes on the grid: where they lie there already, a crop and another pad would be two arrays more."""
+    problem, solver = solution.problem, solution.solver
+    return problem.embed(solution.codes) if solver.sparse else solver.rows(problem, solution.state)
 
 
 def counted(solution: Solution) -> tuple[int, Any]:
@@ -106,7 +113,7 @@ def filter_gradient(solution: Solution) -> Any:
         return _sparse_gradient(solution)
     synthesis = problem.synthesis
     xp = namespace(problem.signal)
-    rows = problem.embed(codes_of(solution))
+    rows = _rows_of(solution)
     residual = problem.datafit.ascent(problem.datafit.residual(synthesis.synthesize(rows)))
     found = []
     for m in range(synthesis.n_filters):

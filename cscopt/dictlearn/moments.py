@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from cscopt import fft
-from cscopt.backend import is_complex, is_numpy, namespace, to_numpy
-from cscopt.dictlearn.coding import codes_of
+from cscopt.backend import Array, is_complex, namespace, to_numpy
+from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
-from cscopt.solvers import Solution
 from cscopt.solvers.working_set import active_sets
 
 _PAIR = 1e-8
@@ -117,44 +116,40 @@ class Moments(Quadratic):
         return whole[(slice(None), slice(None), *(slice(0, k) for k in support))]
 
 
-def moments(problem: CSCProblem, solution: Solution) -> Moments:
-    """Moments of one problem's codes (no mask, no forward operator, and a circular or zero boundary)."""
+def moments(problem: CSCProblem, codes: SparseCodes | Array) -> Moments:
+    """Moments of codes of one problem (no mask, no forward operator, and a circular or zero boundary)."""
     energy = float(namespace(problem.datafit.energy).sum(problem.datafit.energy))
-    if is_numpy(problem.signal) and solution.solver.sparse:
-        codes = solution.sparse_codes
-        near = (
-            len(codes)
-            * codes.density
-            * problem.synthesis.n_filters
-            * np.prod([2.0 * k - 1 for k in problem.dictionary.support])
-        )  # pairs of non-zeros within reach of each other
-        if _PAIR * near < _PIXEL * problem.synthesis.n_filters * np.prod([float(n) for n in codes.shape]):
-            return _sparse(problem, solution, energy)
-    return _dense(problem, solution, energy)
+    if not isinstance(codes, SparseCodes):
+        return _dense(problem, codes, energy)
+    reach = problem.synthesis.n_filters * np.prod([2.0 * k - 1 for k in problem.dictionary.support])
+    near = len(codes) * codes.density * reach  # pairs of non-zeros within reach of each other
+    if _PAIR * near < _PIXEL * problem.synthesis.n_filters * np.prod([float(n) for n in codes.shape]):
+        return _sparse(problem, codes, energy)
+    return _dense(problem, codes.to_dense(), energy)
 
 
-def _sparse(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
+def _sparse(problem: CSCProblem, codes: SparseCodes, energy: float) -> Moments:
     from cscopt.kernels import moments as kernels
 
     sites, support = problem.synthesis.sites, problem.dictionary.support
     target = problem.datafit.on_grid[1]
     found = Moments.zero((problem.dictionary.n_filters, problem.dictionary.channels, *support))
-    for item, active in enumerate(active_sets(problem, solution.sparse_codes)):
+    for item, active in enumerate(active_sets(problem, codes)):
         rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
         image = np.ascontiguousarray(target[rows], active.values.dtype).reshape(-1)
-        codes = kernels.pairs(sites, active.keys, active.values).reshape(found.codes.shape)
+        pairs = kernels.pairs(sites, active.keys, active.values).reshape(found.codes.shape)
         data = kernels.patches(sites, image, active.keys, active.values).reshape(found.data.shape)
-        found = found.plus(Moments(codes, data, 0.0))
+        found = found.plus(Moments(pairs, data, 0.0))
     return Moments(found.codes, found.data, energy)
 
 
-def _dense(problem: CSCProblem, solution: Solution, energy: float) -> Moments:
+def _dense(problem: CSCProblem, codes: Array, energy: float) -> Moments:
     """By FFT, one filter against itself and those after it, a few at a time: A[n, m, δ] is A[m, n, −δ]."""
     synthesis, support = problem.synthesis, problem.dictionary.support
     n_filters, space = synthesis.n_filters, tuple(range(1, len(support) + 1))
-    rows = namespace(problem.signal).reshape(codes_of(solution), (-1, n_filters, *synthesis.code_space))
+    rows = namespace(problem.signal).reshape(codes, (-1, n_filters, *synthesis.code_space))
     spectra = fft.forward(rows, synthesis.grid, True)
-    del rows
+    del rows, codes
     target = problem.datafit.ascent_at_zero
     none, back = (0,) * len(support), tuple(1 - k for k in support)
     found = Moments.zero((n_filters, problem.dictionary.channels, *support))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cscopt import checks
-from cscopt.dictlearn.coding import filter_gradient
+from cscopt.dictlearn.coding import codes_of, filter_gradient
 from cscopt.dictlearn.data import bounded
 from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
 from cscopt.dictlearn.moments import Moments, moments
@@ -108,9 +108,13 @@ class Online(Engine):
         """What an image's codes tell: their measures, they themselves if they are kept, their gradient or moments."""
         problem = self.problem(sample.image, state.filters, sample.mask)
         solution = self.code(problem, codes_recalled(state.memory, sample.number))
-        term = filter_gradient(solution) if self.update == "gradient" else moments(problem, solution)
+        row = measured(solution)
         kept = codes_kept(sample.number, solution.sparse_codes) if self.warm else {}
-        return measured(solution), kept, term
+        if self.update == "gradient":
+            return row, kept, filter_gradient(solution)
+        codes = codes_of(solution)
+        del solution  # what else its solver keeps
+        return row, kept, moments(problem, codes)
 
     def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
         new = state.filters.copy()

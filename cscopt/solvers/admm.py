@@ -125,7 +125,8 @@ class ADMM(Solver):
         rho = zero + (self.rho if self.rho is not None else first_rho(problem, data))
         if x0 is not None:
             u = multiplier(problem, v, spectrum, problem.per_row(rho))
-            v, spectrum = v + u, ahead(problem, v - u)
+            spectrum = ahead(problem, v - u)
+            v += u
         elif problem.penalty.curved:
             spectrum = ahead(problem, v)
         average = None if data is None or problem.datafit.quadratic else first_average(problem, v, data.v)

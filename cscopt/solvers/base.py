@@ -91,7 +91,7 @@ class Solver:
 
     def sparse_codes(self, problem: CSCProblem, state: Any) -> SparseCodes:
         """Codes of a state as a list of non-zeros."""
-        return SparseCodes.from_dense(self.codes(problem, state))
+        return SparseCodes.from_dense(problem.synthesis.crop(self.rows(problem, state)))
 
     def report(self, problem: CSCProblem, state: Any) -> dict[str, float]:
         """What the solver adds to a row of the history."""

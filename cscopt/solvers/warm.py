@@ -30,9 +30,11 @@ def multiplier(problem: CSCProblem, y: Array, spectrum: Array, rho: Array, other
     q = q if others is None else q - others
     if problem.penalty.curved:
         q = q - problem.levels.pull(y)
-    u = xp.astype(q / per_item(rho, q.ndim), y.dtype, copy=False)
+    u = xp.astype(q, y.dtype, copy=False)
+    del q
+    u /= per_item(rho, u.ndim)  # here and below in place: each array is as large as all maps
     kernel = kernels.for_array(y) if isinstance(problem.levels, Levels) else kernels.reference
     for _ in range(_STEPS):
-        u = y + u
-        u = u - kernel.proximal(u, problem.levels, 1 / rho)[0]
+        u += y
+        u -= kernel.proximal(u, problem.levels, 1 / rho)[0]
     return u
