@@ -103,6 +103,26 @@ def test_it_begins_at_the_codes_it_is_given(rng, name):
     assert on.gap <= 1e-7
 
 
+def test_a_w_is_kept_as_exactly_as_w(rng):
+    """Step by step it would keep the rounding of where it began, which was large."""
+    operator = dense(rng, (1, 9, 8), 40)
+    bank, y = rng.standard_normal((3, 1, 3, 3)).astype(np.float32), rng.standard_normal((1, 1, 40)).astype(np.float32)
+    exact = FunctionOperator(
+        lambda x: operator.apply(x).astype(x.dtype),
+        lambda y: operator.adjoint(y).astype(y.dtype),
+        operator.input_shape,
+        operator.output_shape,
+    )
+    problem = CSCProblem(y, bank, 1.0, forward=exact)
+    problem = problem.with_penalty(0.1 * problem.lambda_max)
+    far = (1000 * rng.standard_normal(problem.codes_shape)).astype(np.float32)
+    fitted = solve(problem, "admm", tol=0, max_iter=2000, x0=far).state.data.fitted
+    assert fitted.image.dtype == np.float32
+    data = problem.datafit.observed(fitted.image)
+    np.testing.assert_allclose(fitted.data, data, atol=1e-6 * np.abs(data).max())
+    np.testing.assert_allclose(fitted.normal, problem.datafit.explained(data), atol=1e-5 * np.abs(fitted.normal).max())
+
+
 def test_items_do_not_see_each_other(rng):
     """Each item of a batch has steps of its own, also when others have left."""
     problem = problem_of(NUMPY, rng, "half")

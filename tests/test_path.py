@@ -194,3 +194,33 @@ def test_what_was_cut_short_is_not_called_infeasible(picture, bank):
 def test_refusals(picture, bank, call, message):
     with pytest.raises(ValueError, match=message):
         call(CSCProblem(picture, bank, 1.0))
+
+
+def test_a_callback_stops_the_search_whenever_it_says_so(picture, bank):
+    """Also in the iteration that reaches a problem's gap; what is returned says so."""
+    problem, calls = CSCProblem(picture, bank, 1.0), []
+    epsilon = 0.5 * float(np.linalg.norm(picture))
+    for last in (1, 5, 9, 14):
+        calls.clear()
+
+        def seen(iterate, last=last):
+            calls.append(iterate)
+            return len(calls) == last
+
+        try:
+            found = minimise_l1(problem, epsilon, method="fista", tol=1e-4, callback=seen)
+        except ValueError as error:
+            assert "problems was stopped" in str(error)  # noqa: PT017
+        else:
+            assert found.status == "stopped"
+        assert len(calls) == last
+
+
+def test_a_problem_solved_in_parts_counts_them_all(picture, bank):
+    problem = CSCProblem(picture, bank, 1.0)
+    found = minimise_l1(problem, 0.5 * float(np.linalg.norm(picture)), method="admm", tol=1e-5)
+    assert found.status == "converged"
+    assert found.solution.iterations == found.solution.state.iteration == found.solution.history["iteration"][-1]
+    assert found.solution.history["seconds"] == sorted(found.solution.history["seconds"])
+    short = minimise_l1(problem, 0.5 * float(np.linalg.norm(picture)), method="admm", tol=1e-9, max_iter=60)
+    assert short.solution.iterations <= 60

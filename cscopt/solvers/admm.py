@@ -13,6 +13,7 @@ from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, start
 from cscopt.solvers.curved import ahead, curved_certificate, curved_step
 from cscopt.solvers.mark import mark
+from cscopt.solvers.normal import fresh
 from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
 from cscopt.solvers.split import Split, dual_point, first_split, multiplier_value, split_step
 from cscopt.solvers.warm import multiplier
@@ -181,7 +182,9 @@ class ADMM(Solver):
         return 10 if problem.datafit.spectral and not problem.penalty.curved else 20
 
     def renew(self, problem: CSCProblem, state: ADMMState, tol: float) -> ADMMState:
-        """Go on from the mean of the iterates where that pays (fits other than least squares)."""
+        """Go on from the mean of the iterates where that pays (fits other than least squares), and from A w itself."""
+        if state.data is not None and state.data.fitted is not None:
+            return replace(state, data=replace(state.data, fitted=fresh(problem, state.data.fitted)))
         if state.average is None or state.data is None:
             return state
         xp = namespace(state.rho)

@@ -15,7 +15,8 @@ from cscopt.codes import SparseCodes
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver
-from cscopt.solvers.driver import solve
+from cscopt.solvers.driver import MAX_ITER, solve
+from cscopt.solvers.history import History
 from cscopt.solvers.ista import ISTA
 from cscopt.solvers.path import codes_of, largest_level, rescaled
 from cscopt.solvers.solution import Solution
@@ -93,28 +94,29 @@ class Search:
         worst = float(problem.zero_violation[0])
         self.top = math.log(worst) + 64 * float(namespace(problem.signal).finfo(problem.real).eps) if worst > 0 else 0.0
         self.seen: dict[float, float] = {}
-        self.solves = 0
+        self.solves, self.slack = 0, math.nan
         self.last: Solution | None = None
 
     def at(self, t: float, share: float = 1.0) -> float:
         """Slack at log t, of codes as exact as it takes to know its sign; at most a gap of `share` · `inner`."""
-        scale, state = math.exp(t), None
+        scale = math.exp(t)
         problem, inner = rescaled(self.problem, scale), max(self.inner * share, _FINEST)
         tol = max(_LOOSE, inner)
-        while True:
-            begin = {"x0": self.start} if state is None else {"state": state}
-            solution = solve(problem, self.method, tol=tol, **begin, **self.options)
-            found = self.assess(solution, scale)
-            self._keep(solution, scale, found)
-            if tol <= inner or abs(found.slack) > 2 * found.doubt or solution.status != "converged" or self.over:
-                break
-            tol, state = max(tol / 10, inner), solution.state
+        left = self.options.get("max_iter", MAX_ITER)
+        options = {**self.options, "x0": self.start}
+        solution = solve(problem, self.method, tol=tol, **options)
+        while self._keep(solution, scale) and tol > inner and solution.status == "converged" and not self.over:
+            tol = max(tol / 10, inner)
+            options |= {"x0": None, "state": solution.state, "max_iter": left - solution.iterations}
+            solution = _joined(solution, solve(problem, self.method, tol=tol, **options))
         self.start, self.solves, self.last = codes_of(solution), self.solves + 1, solution
-        self.seen[t] = max(-_CAP, min(_CAP, found.slack))
+        self.seen[t] = max(-_CAP, min(_CAP, self.slack))
         return self.seen[t]
 
-    def _keep(self, solution: Solution, scale: float, found: Assessment) -> None:
-        """What of a solution is better than what was known."""
+    def _keep(self, solution: Solution, scale: float) -> bool:
+        """Keep what of a solution is better than what was known; whether the sign of its slack is in doubt."""
+        found = self.assess(solution, scale)
+        self.slack = found.slack
         self.dual = max(self.dual, found.dual)
         if found.part > 0:
             self.share = min(1.0, found.part / solution.objective)
@@ -124,6 +126,7 @@ class Search:
             objective = found.factor * found.objective
             if self.near is None or objective < self.near.objective:
                 self.near = Scaled(solution, scale, found.factor, objective)
+        return abs(found.slack) <= 2 * found.doubt
 
     def within(self, t: float) -> float:
         """Slack at log t inside a bracket, ever more exact, until the gap is small enough.
@@ -165,8 +168,12 @@ class Search:
 
     @property
     def over(self) -> bool:
-        stopped = self.last is not None and self.last.status == "stopped"  # by the user
-        return self.gap <= self.tol or self.solves >= _MOST or stopped
+        return self.gap <= self.tol or self.solves >= _MOST or self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the user did."""
+        return self.last is not None and self.last.status == "stopped"
 
 
 def bracket(
@@ -197,10 +204,24 @@ def bracket(
     return search.best, search
 
 
+def _joined(before: Solution, after: Solution) -> Solution:
+    """A solution that went on from another of the same problem, with what both took."""
+    begun = {"iteration": before.iterations, "seconds": before.seconds}
+    rows = [{name: value + begun.get(name, 0) for name, value in row.items()} for row in after.history.rows[1:]]
+    return replace(
+        after,
+        iterations=before.iterations + after.iterations,
+        seconds=before.seconds + after.seconds,
+        history=History(before.history.rows + rows),
+    )
+
+
 def _not_reached(search: Search, name: str, level: float, above: bool) -> str:
     """Why: because no λ does, as far as the answers are exact, or because they are not."""
     direction, last = "larger" if above else "smaller", search.last
-    if last is not None and last.status in ("max_iter", "stopped"):
+    if search.stopped:
+        return f"{name} = {level:g} was not reached: the last of {search.solves} problems was stopped"
+    if last is not None and last.status == "max_iter":
         return (
             f"{name} = {level:g} was not reached: the last of {search.solves} problems, at "
             f"λ = {largest_level(last.problem):.3g}, stopped after {last.iterations} iterations of {last.solver.name} "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cscopt import checks
+from cscopt.certificate import rounding
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.bracket import Assess, Assessment, bracket
@@ -115,7 +116,8 @@ def l1_ball(
 
 def _distance(solution: Solution) -> float:
     """Bound of ‖W A D (x − x*)‖: half its square is at most P(x) − P(x*), which the gap bounds."""
-    gap = math.inf if solution.gap is None else max(0.0, solution.gap)
+    rounded = float(rounding(solution.problem, solution.objectives)[0])
+    gap = math.inf if solution.gap is None else max(0.0, solution.gap) + rounded
     return math.sqrt(2 * gap * solution.objective) if solution.objective > 0 else 0.0
 
 
@@ -129,6 +131,6 @@ def _found(
 ) -> ConstrainedSolution:
     best, search = bracket(problem, assess, name, level, method, tol, options)
     status = best.status if best.status != "converged" else "max_iter"
-    if search.gap <= tol:
-        status = "converged"
+    if search.gap <= tol or search.stopped:
+        status = "converged" if search.gap <= tol else "stopped"
     return ConstrainedSolution(best, search.objective, max(0.0, search.gap), search.scale, search.solves, status)

@@ -26,8 +26,8 @@ from cscopt.solvers.working_set import WorkingSet
 
 SOLVERS: dict[str, type[Solver]] = {cls.name: cls for cls in (ISTA, FISTA, ADMM, PrimalDual, WorkingSet)}
 
-_LEFT = 120
-"""Iterations that ADMM needs at least, where a working set is slow."""
+MAX_ITER, _LEFT = 1000, 120
+"""Iterations of a call by default, and those that ADMM needs at least where a working set is slow."""
 
 
 def solve(
@@ -35,7 +35,7 @@ def solve(
     method: str | Solver = "auto",
     *,
     tol: float = 1e-3,
-    max_iter: int = 1000,
+    max_iter: int = MAX_ITER,
     x0: Array | None = None,
     state: Any = None,
     callback: Callable[[Iterate], bool | None] | None = None,
@@ -51,11 +51,11 @@ def solve(
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
         "auto" is the working set where codes will be sparse (L1, NumPy arrays without a forward operator), else ADMM,
-        or FISTA where there is a forward operator; ADMM for fits other than least squares. A working set with a gap
-        above 3e-3 after 40 iterations, those of a state it goes on from among them, hands its codes to ADMM (circular
-        boundary, no weights, `tol` not 0, at least 120 iterations left). The primal-dual method serves what these do
-        not, sums of penalties, and such fits with any operator; and what the working set does not where weights or the
-        boundary keep D x from the frequency domain. `Solution.reason` says why.
+        and ISTA where the penalty is not convex. A working set with a gap above 3e-3 after 40 iterations, those of a
+        state it goes on from among them, hands its codes to ADMM (circular boundary, no weights, `tol` not 0, at least
+        120 iterations left). The primal-dual method serves sums of penalties, and other fits through an operator that
+        is no convolution; and what the working set does not where weights or the boundary keep D x from the frequency
+        domain. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).
@@ -110,7 +110,7 @@ def solve(
             run, reason = run.handed_to(other[0], bool(run.gaps.max() <= NEAR)), other[1]
             status = watch.until(max_iter, run)
         run.finish(status)
-    return run.solution(reason, interrupted())
+    return run.solution(reason, status == "stopped" or interrupted())
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,12 @@ def first_fitted(problem: CSCProblem, image: Array) -> Fitted:
     return Fitted(image, data, fit.explained(data), response(fit, image))
 
 
+def fresh(problem: CSCProblem, fitted: Fitted) -> Fitted:
+    """With A w from w itself: step by step it keeps the rounding of all that w has been."""
+    data = problem.datafit.observed(fitted.image)
+    return replace(fitted, data=data, normal=problem.datafit.explained(data))
+
+
 def response(fit: LeastSquares, like: Array) -> Array:
     """The diagonal of AᴴWᴴW A in the frequency domain, as probes with a flat spectrum and random phases see it.
 

@@ -122,12 +122,12 @@ class Run:
             order += self.active
         return states[0] if len(states) == 1 else join_states(states, self._inverse(order))
 
-    def solution(self, reason: str, interrupted: bool) -> Solution:
-        """The answer, once every item is put away; `interrupted` whether Ctrl-C was pressed, even at the last look."""
+    def solution(self, reason: str, stopped: bool) -> Solution:
+        """The answer, once every item is put away; `stopped` by callback or Ctrl-C, even at the last look."""
         return Solution(
             objective=float(self.objectives.sum()),
             gap=float(self.gaps.max()) if self.measure == "gap" else None,
-            status="stopped" if interrupted else max(self.statuses, key=STATUSES.index),
+            status="stopped" if stopped else max(self.statuses, key=STATUSES.index),
             iterations=self.iterations,
             seconds=time.perf_counter() - self.began,
             history=self.history,
