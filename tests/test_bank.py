@@ -89,6 +89,8 @@ def test_selection(tmp_path, rng):
     assert full.select(n_filters=3)[0] is full[2]
     assert full[full[1].name] is full[1]
     assert [e.name for e in full[:2]] == [e.name for e in full][:2]
+    assert repr(full) == f"Bank({str(folder)!r}, 3 dictionaries)"
+    assert repr(full[0]) == f"Entry({str(full[0].path)!r})"
     with pytest.raises(ValueError, match=r"no 'lamb'; did you mean 'lam'"):
         full.select(lamb=1)
     with pytest.raises(ValueError, match=r"did you mean '3-0\.2"):

@@ -51,6 +51,9 @@ class Entry:
     seed = property(lambda self: int(self.provenance["seed"]), doc="Seed of the learning.")
     seconds = property(lambda self: float(self.provenance["wall_seconds"]), doc="Wall time of the learning.")
 
+    def __repr__(self) -> str:
+        return f"Entry({str(self.path)!r})"
+
     @property
     def held_out(self) -> float | None:
         """The learner's last held-out objective; None where nothing was held out."""

@@ -72,6 +72,9 @@ class Bank:
         entries = [entry(folder / name, row["provenance"]) for name, row in rows.items()]
         return cls(folder, tuple(sorted(entries, key=_order)))
 
+    def __repr__(self) -> str:
+        return f"Bank({str(self.folder)!r}, {len(self)} {'dictionary' if len(self) == 1 else 'dictionaries'})"
+
     def __len__(self) -> int:
         return len(self.entries)
 
