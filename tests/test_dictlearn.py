@@ -70,7 +70,8 @@ def test_moments_tell_the_data_term_of_any_filters(case, boundary, rng):
     solution = solution_of(rng, **CASES[case], boundary=boundary)
     assert solution.nonzeros > 10
     energy = float(np.sum(solution.problem.datafit.energy))
-    sparse, dense = _sparse(solution.problem, solution, energy), _dense(solution.problem, solution, energy)
+    sparse = _sparse(solution.problem, solution.sparse_codes, energy)
+    dense = _dense(solution.problem, solution.codes, energy)
     np.testing.assert_allclose(sparse.codes, dense.codes, atol=1e-10)
     np.testing.assert_allclose(sparse.data, dense.data, atol=1e-10)
     filters = rng.standard_normal(solution.problem.dictionary.filters.shape)
@@ -149,7 +150,7 @@ def test_constraints_that_cannot_be_are_refused(options):
 
 def test_minimise_finds_the_optimum_and_never_rises(rng):
     solution = solution_of(rng, **CASES["2-D"])
-    total = _sparse(solution.problem, solution, float(solution.problem.datafit.energy[0]))
+    total = _sparse(solution.problem, solution.sparse_codes, float(solution.problem.datafit.energy[0]))
     limits = Constraint("ball")
     start = limits.project(rng.standard_normal(total.data.shape))
     values = [minimise(total, start, limits, n)[1] for n in (1, 2, 5, 20, 300)]

@@ -367,9 +367,8 @@ def test_weights_and_boundaries_are_served_unfolded(rng):
     for options in ({"mask": rng.random((10, 9))}, {"boundary": "zero"}):
         problem = CSCProblem(signal, bank, 0.1, forward=operator, **options)
         assert not problem.datafit.spectral
-        assert solve(problem, tol=1e-5, max_iter=5000).status == "converged"
-        with pytest.raises(ValueError, match="admm cannot serve this problem with forward="):
-            solve(problem, "admm")
+        for method in ("auto", "fista"):
+            assert solve(problem, method, tol=1e-5, max_iter=5000).status == "converged"
 
 
 @pytest.mark.parametrize("name", FOLDED)
