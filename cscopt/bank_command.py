@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cscopt.bank import Bank, Spec, build, verify
+from cscopt.bank.words import dictionaries
 from cscopt.report import COLUMNS, facts, write_report
 
 
@@ -73,7 +74,7 @@ def _build(
         checkpoint_seconds=checkpoint_seconds,
         progress=True,
     )
-    print(f"{output}: {_dictionaries(len(filled))}")
+    print(f"{output}: {dictionaries(len(filled))}")
 
 
 def _list(bank: str) -> None:
@@ -96,11 +97,7 @@ def _verify(bank: str) -> None:
         print(sentence, file=sys.stderr)
     if wrong:
         raise ValueError(f"{len(wrong)} files of {bank} are not good: {', '.join(wrong)}")
-    print(f"{bank}: {_dictionaries(len(Bank.open(bank)))}, all good")
-
-
-def _dictionaries(count: int) -> str:
-    return "1 dictionary" if count == 1 else f"{count} dictionaries"
+    print(f"{bank}: {dictionaries(len(Bank.open(bank)))}, all good")
 
 
 def _report(bank: str, output: str) -> None:

@@ -121,13 +121,13 @@ def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Cert
     if not problem.datafit.quadratic:
         return certify_point(problem, spectrum, value, problem.datafit.descent(spectrum))
     residual = problem.datafit.residual(spectrum)
-    norm_sq, _ = problem.datafit.measures(residual)
-    return compare(norm_sq / 2 + value, residual_value(problem, residual, problem.datafit.ascent(residual)))
-
-
-def residual_value(problem: CSCProblem, residual: Array, ascent: Array) -> Array:
-    """Dual value of each item at the best multiple of a residual r of least squares, from r and AᴴWᴴ r."""
     norm_sq, overlap = problem.datafit.measures(residual)
+    return compare(norm_sq / 2 + value, residual_value(problem, residual, norm_sq, overlap))
+
+
+def residual_value(problem: CSCProblem, residual: Array, norm_sq: Array, overlap: Array) -> Array:
+    """Dual value of each item at the best multiple of a residual r of least squares, from r, ‖r‖² and ⟨Wy, r⟩."""
+    ascent = problem.datafit.ascent(residual)
     if problem.fused:
         return dual_value(norm_sq, overlap, problem.items_max(problem.violation(ascent)))
     return problem.penalty.dual(problem.correlations(ascent), norm_sq, overlap)

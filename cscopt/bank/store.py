@@ -12,7 +12,7 @@ from typing import Any, overload
 from cscopt import checks, io, lowpass
 from cscopt.bank.data import PADDING
 from cscopt.bank.entry import Entry, complete, entry, read
-from cscopt.bank.words import refuse_unknown
+from cscopt.bank.words import dictionaries, refuse_unknown
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import solve
@@ -73,7 +73,7 @@ class Bank:
         return cls(folder, tuple(sorted(entries, key=_order)))
 
     def __repr__(self) -> str:
-        return f"Bank({str(self.folder)!r}, {len(self)} {'dictionary' if len(self) == 1 else 'dictionaries'})"
+        return f"Bank({str(self.folder)!r}, {dictionaries(len(self))})"
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -1,4 +1,4 @@
-"""Words a user may get wrong: the unknown one is named, with the nearest that is known."""
+"""Words: how many dictionaries, and those a user may get wrong, named with the nearest that is known."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Collection, Iterable
 
 from cscopt.backend import listing
+
+
+def dictionaries(count: int) -> str:
+    """How many, in words."""
+    return "1 dictionary" if count == 1 else f"{count} dictionaries"
 
 
 def refuse_unknown(given: Iterable[object], known: Collection[str], where: str) -> None:

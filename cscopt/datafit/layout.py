@@ -22,12 +22,15 @@ def on_grid(synthesis: Synthesis, image: Array) -> Array:
     return pad(rows_of(synthesis, image), synthesis.grid, synthesis.offset)
 
 
+def back_image(synthesis: Synthesis, forward: LinearOperator | None, data: Array) -> Array:
+    """Aᴴ d, its real part for real codes."""
+    image = data if forward is None else forward.adjoint(data)
+    return namespace(image).real(image) if synthesis.real and is_complex(image) else image
+
+
 def back_projected(synthesis: Synthesis, forward: LinearOperator | None, data: Array) -> Array:
     """Spectrum of Aᴴ d, of its real part for real codes."""
-    image = data if forward is None else forward.adjoint(data)
-    if synthesis.real and is_complex(image):
-        image = namespace(image).real(image)
-    return synthesis.spectrum(image)
+    return synthesis.spectrum(back_image(synthesis, forward, data))
 
 
 def taken(array: Array | None, items: Array) -> Array | None:

@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 
 from cscopt.backend import Array, is_complex, is_numpy, namespace, per_item, real_dtype
-from cscopt.datafit.layout import back_projected, on_grid, ones, rows_of, taken
+from cscopt.datafit.layout import back_image, back_projected, on_grid, ones, rows_of, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
 
@@ -48,7 +48,7 @@ class LeastSquares:
         if self.spectral and forward is not None:
             self.spectral = self.response is not None
         self.system = self.through(synthesis) if system is None else system
-        self.target = self._spectrum(signal) if self.spectral else self.weighted(signal)
+        self.target = self._spectrum(signal) if self.spectral else self._weighted(signal)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)
         if mask is not None:
             whole = xp.broadcast_to(mask, signal.shape)
@@ -98,18 +98,20 @@ class LeastSquares:
 
     def project(self, spectrum: Array) -> Array:
         """W A D x in the data's space, from the spectrum of D x."""
-        return self.weighted(self.predict(spectrum))
+        return self._weighted(self.predict(spectrum))
 
     def predict(self, spectrum: Array) -> Array:
         """A D x in the data's space, from the spectrum of D x."""
-        image = self.synthesis.image(spectrum)
+        return self._applied(self.synthesis.image(spectrum))
+
+    def _applied(self, image: Array) -> Array:
         return image if self.forward is None else self.forward.apply(image)
 
     def ascent(self, residual: Array) -> Array:
         """Spectrum of Aᴴ Wᴴ r, whose analysis is minus the gradient."""
         if self.spectral:
             return residual
-        return self.back(self.weighted(residual))
+        return self.back(self._weighted(residual))
 
     def back(self, data: Array) -> Array:
         """Spectrum of Aᴴ d, whose analysis is DᴴAᴴ d; the adjoint of `predict`."""
@@ -117,16 +119,11 @@ class LeastSquares:
 
     def observed(self, rows: Array) -> Array:
         """W A w of an image w on the grid, (rows, channels, *grid)."""
-        image = self.synthesis.cropped(rows)
-        return self.weighted(image if self.forward is None else self.forward.apply(image))
+        return self._weighted(self._applied(self.synthesis.cropped(rows)))
 
     def explained(self, data: Array) -> Array:
         """AᴴWᴴ d on the grid; the adjoint of `observed`."""
-        weighted = self.weighted(data)
-        image = weighted if self.forward is None else self.forward.adjoint(weighted)
-        if self.synthesis.real and is_complex(image):
-            image = namespace(image).real(image)
-        return on_grid(self.synthesis, image)
+        return on_grid(self.synthesis, back_image(self.synthesis, self.forward, self._weighted(data)))
 
     @cached_property
     def explained_target(self) -> Array:
@@ -189,8 +186,7 @@ class LeastSquares:
         index = xp.arange(length, device=self.signal.device)
         return xp.where((index == 0) | (2 * index == n), one, 2 * one)
 
-    def weighted(self, data: Array) -> Array:
-        """W d."""
+    def _weighted(self, data: Array) -> Array:
         return data if self.mask is None else self.mask * data
 
     def prox(self, image: Array, rho: Array) -> Array:
@@ -228,11 +224,11 @@ class LeastSquares:
 
     def slope(self, data: Array) -> Array:
         """WᴴW(u − y), the derivative at u = `data`."""
-        return self.weighted(self.weighted(data - self.signal))
+        return self._weighted(self._weighted(data - self.signal))
 
     def multiplier(self, data: Array, moved: Array, sigma: Array) -> Array:
         """The dual point θ = W(y − u) of u = `moved`: −Wᴴ θ is the derivative of the data term there."""
-        return self.weighted(self.signal - moved)
+        return self._weighted(self.signal - moved)
 
     def take(self, items: Array) -> LeastSquares:
         """The data term of some items of the batch."""

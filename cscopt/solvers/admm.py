@@ -13,7 +13,7 @@ from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, start
 from cscopt.solvers.curved import ahead, curved_certificate, curved_step
 from cscopt.solvers.mark import mark
-from cscopt.solvers.normal import fresh
+from cscopt.solvers.normal import fitted_at
 from cscopt.solvers.restart import Average, averaged, chosen, due, first_average, forgotten, mean
 from cscopt.solvers.split import Split, dual_point, first_split, multiplier_value, split_step
 from cscopt.solvers.warm import multiplier
@@ -184,7 +184,8 @@ class ADMM(Solver):
     def renew(self, problem: CSCProblem, state: ADMMState, tol: float) -> ADMMState:
         """Go on from the mean of the iterates where that pays (fits other than least squares), and from A w itself."""
         if state.data is not None and state.data.fitted is not None:
-            return replace(state, data=replace(state.data, fitted=fresh(problem, state.data.fitted)))
+            fitted = state.data.fitted
+            return replace(state, data=replace(state.data, fitted=fitted_at(problem, fitted.image, fitted.response)))
         if state.average is None or state.data is None:
             return state
         xp = namespace(state.rho)

@@ -130,7 +130,10 @@ def _found(
     problem: CSCProblem, assess: Assess, name: str, level: float, method: str | Solver, tol: float, options: Any
 ) -> ConstrainedSolution:
     best, search = bracket(problem, assess, name, level, method, tol, options)
-    status = best.status if best.status != "converged" else "max_iter"
-    if search.gap <= tol or search.stopped:
-        status = "converged" if search.gap <= tol else "stopped"
+    if search.gap <= tol:
+        status = "converged"
+    elif search.stopped:
+        status = "stopped"
+    else:
+        status = best.status if best.status != "converged" else "max_iter"
     return ConstrainedSolution(best, search.objective, max(0.0, search.gap), search.scale, search.solves, status)

@@ -27,17 +27,13 @@ class Fitted:
     response: Array
 
 
-def first_fitted(problem: CSCProblem, image: Array) -> Fitted:
-    """From an image on the grid, (rows, channels, *grid)."""
-    fit = problem.datafit
-    data = fit.observed(image)
-    return Fitted(image, data, fit.explained(data), response(fit, image))
+def fitted_at(problem: CSCProblem, image: Array, diagonal: Array) -> Fitted:
+    """From an image w on the grid, (rows, channels, *grid), and A's `response`.
 
-
-def fresh(problem: CSCProblem, fitted: Fitted) -> Fitted:
-    """With A w from w itself: step by step it keeps the rounding of all that w has been."""
-    data = problem.datafit.observed(fitted.image)
-    return replace(fitted, data=data, normal=problem.datafit.explained(data))
+    Step by step W A w keeps the rounding of all that w has been; here it is that of w itself.
+    """
+    data = problem.datafit.observed(image)
+    return Fitted(image, data, problem.datafit.explained(data), diagonal)
 
 
 def response(fit: LeastSquares, like: Array) -> Array:

@@ -8,7 +8,7 @@ from cscopt import fft
 from cscopt.backend import Array, per_item
 from cscopt.certificate import residual_value
 from cscopt.problem import CSCProblem
-from cscopt.solvers.normal import Fitted, first_fitted, first_sigma, refined
+from cscopt.solvers.normal import Fitted, first_sigma, fitted_at, refined, response
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,20 @@ class Split:
 
 
 def first_split(problem: CSCProblem, spectrum: Array, warm: bool) -> Split:
-    """The splitting at the spectrum of D x. For least squares without A σ = max W², the curvature of the data term.
+    """The splitting at the spectrum of D x. For least squares without A σ = max W², the curvature of f.
 
     The multiplier is the (sub)gradient there; zero for least squares that are not begun from codes (`warm`).
     """
     fit, synthesis = problem.datafit, problem.synthesis
     v = fft.inverse(spectrum, synthesis.grid, synthesis.real)
-    fitted = first_fitted(problem, v) if fit.quadratic and fit.forward is not None else None
     if not fit.quadratic:
         sigma = fit.first_sigma
         v = v - fit.weight * fit.descent(spectrum) / per_item(problem.per_row(sigma), v.ndim)
         return Split(v, sigma)
-    sigma = fit.weight_norm**2 if fitted is None else first_sigma(problem, fitted.response)
+    sigma, fitted = fit.weight_norm**2, None
+    if fit.forward is not None:
+        fitted = fitted_at(problem, v, response(fit, v))
+        sigma = first_sigma(problem, fitted.response)
     if warm:
         slope = fft.inverse(fit.gradient(spectrum), synthesis.grid, synthesis.real)
         v = v + slope / per_item(problem.per_row(sigma), v.ndim)
@@ -77,4 +79,4 @@ def multiplier_value(problem: CSCProblem, split: Split) -> Array:
     kept, sigma = split.fitted, problem.per_row(split.sigma)
     seen = fit.observed(fit.prox(split.v, sigma)) if kept is None else kept.data
     point = fit.target - seen
-    return residual_value(problem, point, fit.back(fit.weighted(point)))
+    return residual_value(problem, point, *fit.measures(point))

@@ -184,8 +184,8 @@ def super_resolve(
         How many times larger the answer is along each axis.
     noise, lam, channel_axis, truth, dictionary, beta, method, **options
         As for `inpaint`, but by default 100 iterations of FISTA, and without λ and noise 0.001 of λ_max. FISTA begins
-        from zero and is stopped early: the optimum, which "admm" comes nearer to, is a picture that is worse by 0.2 to
-        1 dB, at this λ and at larger ones.
+        from zero and is stopped early: nearer to the optimum, by "admm", pictures are mostly worse, by up to 1 dB, at
+        this λ and at larger ones.
     """
     data, spatial = _image(image, channel_axis)
     if spatial != 2:
