@@ -3,7 +3,7 @@
 from typing import Any
 
 from cscopt.backend import get_threads, set_threads, to_numpy
-from cscopt.certificate import Certificate, certify, kkt_residual
+from cscopt.certificate import Certificate, certify
 from cscopt.codes import SparseCodes
 from cscopt.datafit import L1Fit, L2Fit, PoissonFit
 from cscopt.dictionary import ConvDictionary
@@ -23,6 +23,7 @@ from cscopt.solvers import (
     path,
     solve,
 )
+from cscopt.stationarity import kkt_residual
 from cscopt.synthesis import Synthesis
 from cscopt.tasks import (
     Restoration,

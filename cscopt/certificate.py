@@ -1,14 +1,15 @@
-"""The certificate: a dual feasible point, the duality gap, and how far the optimality conditions are missed."""
+"""The certificate: a dual feasible point, and the duality gap."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cscopt.backend import Array, namespace, per_item
 from cscopt.curved_dual import curved_dual
 from cscopt.penalties.base import best_scale, scaled_dual
 from cscopt.penalties.differences import Differences
-from cscopt.problem import CSCProblem
+from cscopt.problem import CSCProblem, check_problem
+from cscopt.stationarity import kkt_residual
 
 _ROUNDING = 1e-13
 """Relative gaps that are negative by no more are rounding, and reported as 0."""
@@ -31,12 +32,6 @@ class Certificate(NamedTuple):
     objective: Array
     dual: Array
     gap: Array
-
-
-def check_problem(problem: Any) -> None:
-    """Refuse what is not a problem."""
-    if not isinstance(problem, CSCProblem):
-        raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")
 
 
 def dual_value(norm_sq: Array, overlap: Array, violation: Array) -> Array:
@@ -100,13 +95,10 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
 
 def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
     """`certify` for codes already on the grid, (rows, maps, *grid)."""
+    if not problem.penalty.convex:
+        return uncertified(problem, rows, kkt_residual(problem, problem.synthesis.crop(rows)))
     if problem.penalty.tail:
         return certify_sum(problem, rows)
-    if not problem.penalty.certified:
-        codes = problem.synthesis.crop(rows)
-        objective = problem.objective(codes)
-        nothing = namespace(objective).full_like(objective, float("-inf"))
-        return Certificate(objective, nothing, kkt_residual(problem, codes))
     value = problem.items_sum(problem.kernels.weighted_l1(rows, problem.levels))
     spectrum = problem.system.synthesize(rows)
     if problem.penalty.curved:
@@ -114,6 +106,13 @@ def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
         point = fit.residual(spectrum) if fit.quadratic else fit.descent(spectrum)
         return compare(fit.value(spectrum) + value, curved_dual(problem, problem.synthesis.crop(rows), point))
     return certify_spectrum(problem, spectrum, value)
+
+
+def uncertified(problem: CSCProblem, rows: Array, residual: Array) -> Certificate:
+    """Objective of codes on the grid, and their KKT residual, for a penalty that is not convex."""
+    objective = problem.datafit.value(problem.system.synthesize(rows))
+    objective = objective + problem.penalty.value(problem.synthesis.crop(rows))
+    return Certificate(objective, namespace(objective).full_like(objective, float("-inf")), residual)
 
 
 def certify_spectrum(problem: CSCProblem, spectrum: Array, value: Array) -> Certificate:
@@ -197,36 +196,3 @@ def _tail(problem: CSCProblem, rows: Array, duals: list[Array] | None) -> tuple[
             pull = pull + per_item(xp.astype(scale, problem.real), q.ndim) * q
             conjugate = conjugate + value
     return pull, conjugate
-
-
-def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
-    """‖x − prox_{s g}(x − s ∇f(x))‖ / max(‖x‖, s ‖∇f(x)‖) of each item: zero at a stationary point, and only there.
-
-    The step s is 1 for a convex penalty, where it does not matter; else 1 / ‖W A D‖² by its bound, `lipschitz`, over
-    the most copies that a code has on the grid (`Synthesis.copies`): one that stationary points of all solvers pass.
-
-    Raises
-    ------
-    TypeError
-        If the fit is not least squares: it has corners, or constraints.
-    """
-    check_problem(problem)
-    if not problem.datafit.quadratic:
-        raise TypeError(f"kkt_residual serves least squares alone; the fit is {problem.fit.name!r}")
-    xp = namespace(codes)
-    gradient = problem.gradient(codes)
-    if problem.penalty.curved:
-        gradient = gradient + problem.penalty.pull(codes)
-    if problem.penalty.convex or problem.lipschitz is None:
-        step = codes - problem.penalty.prox(codes - gradient)
-    else:
-        most = 1.0 if problem.synthesis.copies is None else xp.max(problem.synthesis.copies)
-        scale = per_item(xp.astype(1 / (most * problem.lipschitz), problem.real, copy=False), codes.ndim)
-        gradient = scale * gradient
-        step = codes - problem.penalty.prox(codes - gradient, scale)
-
-    def norm(a: Array) -> Array:
-        return xp.sqrt(xp.sum(xp.abs(a) ** 2, axis=tuple(range(1, a.ndim)), dtype=xp.float64))
-
-    size = xp.maximum(norm(codes), norm(gradient))
-    return norm(step) / xp.where(size > 0, size, xp.ones_like(size))

@@ -116,6 +116,19 @@ def check_adjoint(forward: LinearOperator, signal: Array) -> None:
         _check_norm(checks.positive_number(forward.norm, "forward.norm"), back, ahead)
 
 
+def check_energy(energy: Array, signal: Array, mask: Array | None) -> None:
+    """Squares must neither overflow nor vanish, or no objective and no gap would mean anything."""
+    xp = namespace(signal)
+    weighted = signal if mask is None else signal * mask
+    info = xp.finfo(real_dtype(signal))
+    heaviest = 1.0 if mask is None else float(xp.max(mask)) ** 2
+    if not float(info.smallest_normal) <= heaviest <= float(info.max):
+        raise ValueError(f"mask must not be so large or small that its squares leave the range of float{info.bits}")
+    present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
+    if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
+        raise ValueError(f"signal must not be so large or small that its squares leave the range of float{info.bits}")
+
+
 def _of_shape(result: Any, shape: tuple[int, ...], name: str) -> Array:
     """What an operator's function gave for one item, if it is an array of the right shape."""
     if not is_array(result):

@@ -14,14 +14,24 @@ from cscopt.datafit import Fit, data_term
 from cscopt.datafit.fits import resolve
 from cscopt.datafit.layout import rows_of
 from cscopt.dictionary import ConvDictionary
-from cscopt.inputs import as_penalty, check_adjoint, checked_mask, checked_signal, codes_are_real, image_shape
+from cscopt.inputs import (
+    as_penalty,
+    check_adjoint,
+    check_energy,
+    checked_mask,
+    checked_signal,
+    codes_are_real,
+    image_shape,
+)
 from cscopt.kernels import Levels, staged
 from cscopt.levels import levels_of_codes, regularizer
 from cscopt.linop import LinearOperator
 from cscopt.penalties import L1, ElasticNet, GradientL1, Penalty
+from cscopt.power import curvature
 from cscopt.synthesis import Synthesis
 
-_DERIVED = ("zero_violation", "lipschitz", "code_levels")
+_OF_PENALTY = ("zero_violation", "lipschitz", "code_levels")
+_DERIVED = (*_OF_PENALTY, "curvature")
 
 
 class CSCProblem:
@@ -94,7 +104,8 @@ class CSCProblem:
         self.codes_shape = (self.signal.shape[0], *self.synthesis.codes_shape)
         self.fit = resolve(fit)
         self.datafit: Any = data_term(self.fit, self.signal, self.synthesis, forward, self.mask)
-        self._check_energy()
+        with np.errstate(over="ignore"):
+            check_energy(self.datafit.energy, self.signal, self.mask)
         self.levels: Any = regularizer(self.penalty, self.synthesis, self.batch, self.code_like)
 
     def __repr__(self) -> str:
@@ -187,12 +198,16 @@ class CSCProblem:
         Codes are those of the grid: with copies, a bound for codes is this times the most of them. A penalty's
         quadratic part adds its own norm.
         """
-        folded = self.datafit.spectral or not self.datafit.quadratic
-        norm = 1.0 if self.forward is None or folded else self.forward.norm
+        norm = 1.0 if self.forward is None or self.datafit.folded else self.forward.norm
         if norm is None:
             return None
         bound = self.datafit.weight_norm**2 * (norm**2 * self.system.norm_sq)
         return bound + self.levels.peak if self.penalty.curved else bound
+
+    @cached_property
+    def curvature(self) -> Array:
+        """Estimate of ‖W A D‖² of each item, (batch,), from below; of ‖A D‖² for other fits than least squares."""
+        return curvature(self.datafit, self.synthesis, self.batch)
 
     def objective(self, codes: Array) -> Array:
         """f(A D x) + g(x) of each item, (batch,), in float64."""
@@ -268,7 +283,7 @@ class CSCProblem:
         """The same problem with another penalty (a number λ stands for ``L1(λ)``); spectra are shared."""
         penalty = as_penalty(penalty, self.signal)
         new = object.__new__(CSCProblem)
-        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("zero_violation", "code_levels")})
+        new.__dict__.update({k: v for k, v in self.__dict__.items() if k not in _OF_PENALTY})
         if penalty.nonnegative and not self.synthesis.real:
             raise ValueError("penalty must not be non-negative where codes are complex")
         new.penalty = penalty.repeated(self.dictionary.n_filters, self.synthesis.groups).bound(self.synthesis)
@@ -278,16 +293,8 @@ class CSCProblem:
     def _by_item(self, rows: Array) -> Array:
         return namespace(rows).reshape(rows, (-1, self.synthesis.groups))
 
-    def _check_energy(self) -> None:
-        """Squares must neither overflow nor vanish, or no objective and no gap would mean anything."""
-        xp = namespace(self.signal)
-        with np.errstate(over="ignore"):
-            energy = self.datafit.energy
-        weighted = self.signal if self.mask is None else self.signal * self.mask
-        kind = f"float{xp.finfo(self.real).bits}"
-        heaviest = 1.0 if self.mask is None else float(xp.max(self.mask)) ** 2
-        if not float(xp.finfo(self.real).smallest_normal) <= heaviest <= float(xp.finfo(self.real).max):
-            raise ValueError(f"mask must not be so large or small that its squares leave the range of {kind}")
-        present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
-        if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
-            raise ValueError(f"signal must not be so large or small that its squares leave the range of {kind}")
+
+def check_problem(problem: Any) -> None:
+    """Refuse what is not a problem."""
+    if not isinstance(problem, CSCProblem):
+        raise TypeError(f"problem must be a CSCProblem; got {type(problem).__name__}")

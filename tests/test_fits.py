@@ -9,7 +9,6 @@ import scipy.optimize
 
 from cscopt import (
     ADMM,
-    L0,
     L1,
     ConvDictionary,
     CSCProblem,
@@ -341,17 +340,6 @@ def test_impulse_noise_wants_the_l1_fit():
             ValueError,
             "admm needs forward= to be a convolution on a circular boundary for fit='l1'",
         ),
-        *(
-            (
-                lambda y, d, m=m: solve(
-                    CSCProblem(y, d, L0(0.1), forward=Blur((1, 8, 7), np.ones((3, 3)) / 9, "zero"), fit="l1"), m
-                ),
-                ValueError,
-                "no solver serves a penalty that is not convex with fit='l1'",
-            )
-            for m in ("auto", "fista", "ista", "admm", "primal-dual")
-        ),
-        (lambda y, d: solve(CSCProblem(y, d, L0(0.1), fit="l1")), ValueError, "no solver serves a penalty that is not"),
         (
             lambda y, d: kkt_residual(CSCProblem(y, d, 0.1, fit="l1"), np.zeros((1, 4, 8, 7))),
             TypeError,

@@ -424,3 +424,13 @@ def test_a_mask_is_sporcos_additive_mask(rng, name):
     ours, theirs = ours_and_theirs(problem, in_our_layout(run.solve()))
     assert ours.objective == pytest.approx(theirs, rel=1e-6)
     assert ADMM.name == ours.solver.name
+
+
+def test_another_penalty_has_another_lipschitz_constant(rng):
+    """Its quadratic part counts, whatever was asked of the problem before."""
+    y, bank = rng.standard_normal((1, 1, 9, 8)), rng.standard_normal((4, 1, 3, 3))
+    problem = CSCProblem(y, bank, GradientL1(0.1, 0.1))
+    before = float(problem.lipschitz[0])
+    other = problem.with_penalty(GradientL1(0.1, 100.0))
+    assert float(other.lipschitz[0]) == pytest.approx(float(CSCProblem(y, bank, other.penalty).lipschitz[0]))
+    assert float(other.lipschitz[0]) > 10 * before

@@ -8,7 +8,6 @@ import scipy.optimize
 
 from cscopt import (
     ADMM,
-    L0,
     L1,
     ConvDictionary,
     CSCProblem,
@@ -451,11 +450,6 @@ def test_variation_prefers_flat_pictures(rng):
             r"lam of TotalVariation must be a number or of shape \(4,\); got \(3,\)",
         ),
         (
-            lambda y, d: L1(0.1) + L0(0.1),
-            ValueError,
-            "a sum is of convex penalties, and all but L0 and L1MinusL2 are; got L0",
-        ),
-        (
             lambda y, d: CSCProblem(y, d, L1(0.1) + GradientL1(np.array([0.1, 0.1, 0.0, 0.1]))),
             ValueError,
             "lam of GradientL1 must be positive everywhere, or 0 everywhere, in a sum of penalties",
@@ -484,7 +478,6 @@ def test_variation_prefers_flat_pictures(rng):
         (lambda y, d: Sum(parts=(L1(0.1), 0.1)), TypeError, "a sum is of penalties; got float"),
         (lambda y, d: TotalVariation(0.1).value(np.ones((1, 4, 8, 7))), TypeError, "as part of a CSCProblem alone"),
         (lambda y, d: path(CSCProblem(y, d, L1(0.1) + TotalVariation(0.1)), [0.1]), TypeError, "one penalty, not a su"),
-        (lambda y, d: solve(CSCProblem(y, d, L0(0.1)), "primal-dual"), ValueError, "primal-dual needs a convex pen"),
         (lambda y, d: PrimalDual(relaxation=2), ValueError, "relaxation must lie between 0 and 2"),
         (lambda y, d: PrimalDual(adaptive="no"), TypeError, "adaptive must be True or False; got 'no'"),
         (lambda y, d: L1(0.1, nonnegative="no"), TypeError, "nonnegative must be True or False; got 'no'"),

@@ -47,6 +47,7 @@ class LeastSquares:
         self.spectral = mask is None and synthesis.boundary == "circular" and synthesis.real != is_complex(signal)
         if self.spectral and forward is not None:
             self.spectral = self.response is not None
+        self.folded = self.spectral
         self.system = self.through(synthesis) if system is None else system
         self.target = self._spectrum(signal) if self.spectral else self._weighted(signal)
         peak = xp.ones(signal.shape[0], dtype=real_dtype(signal), device=signal.device)

@@ -21,16 +21,13 @@ class Penalty:
         λ in the units of the signal: a number; one per filter, (M,), or (C·M,) where each channel is coded on its own;
         or a map over the codes, (M, \*space) or (batch, M, \*space).
     convex : bool
-        Whether g is convex.
-    certified : bool
-        Whether `dual` bounds the optimum from below, so that answers have a duality gap.
+        Whether g is convex, so that `dual` bounds the optimum from below, and answers have a duality gap.
     curved : bool
         Whether g has a quadratic part, which solvers take as smooth: `pull` is its gradient, and `prox` is of the rest.
     """
 
     lam: Any
     convex: ClassVar[bool] = True
-    certified: ClassVar[bool] = True
     curved: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

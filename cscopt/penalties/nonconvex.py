@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from cscopt import checks
 from cscopt.backend import Array, is_array, namespace
 from cscopt.kernels.reference import soft_threshold
 from cscopt.penalties.base import Penalty, over_items, positive_number, total
@@ -12,32 +13,44 @@ from cscopt.penalties.base import Penalty, over_items, positive_number, total
 
 @dataclass(frozen=True, eq=False)
 class L0(Penalty):
-    r"""g(x) = Σ Λ [x ≠ 0]. Not convex: solvers find a stationary point, without a duality gap.
+    r"""g(x) = Σ Λ [x ≠ 0], and with `nonnegative` also x ≥ 0. Not convex: solvers find a stationary point, with no gap.
 
     Parameters
     ----------
     lam : float or array
         Λ > 0, as in `L1`, but in squared units of the signal.
+    nonnegative : bool, default False
+        Whether codes must be non-negative (real codes only).
 
     Notes
     -----
-    The proximal map is the hard threshold: v where |v| > √(2tΛ), else 0 (Blumensath and Davies 2008, eq. 2.2).
+    The proximal map is the hard threshold: v where |v| > √(2tΛ), else 0 (Blumensath and Davies 2008, eq. 2.2); with
+    `nonnegative`, where v is more than that.
     """
 
+    nonnegative: bool = False
     convex: ClassVar[bool] = False
-    certified: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.flag(self.nonnegative, "nonnegative")
 
     def value(self, codes: Array) -> Array:
         """g(x) of each item, (batch,), in float64."""
         lam = self.resolve(tuple(codes.shape), codes)
         xp = namespace(codes)
-        return total(xp.where(codes != 0, xp.broadcast_to(lam, codes.shape), xp.zeros_like(lam)))
+        values = total(xp.where(codes != 0, xp.broadcast_to(lam, codes.shape), xp.zeros_like(lam)))
+        if self.nonnegative:
+            infeasible = xp.any(codes < 0, axis=over_items(codes))
+            values = xp.where(infeasible, xp.full_like(values, float("inf")), values)
+        return values
 
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x)."""
         xp = namespace(v)
         threshold = xp.sqrt(2 * step_size * self.resolve(tuple(v.shape), v))
-        return xp.where(xp.abs(v) > threshold, v, xp.zeros_like(v))
+        size = v if self.nonnegative else xp.abs(v)
+        return xp.where(size > threshold, v, xp.zeros_like(v))
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +69,6 @@ class L1MinusL2(Penalty):
     """
 
     convex: ClassVar[bool] = False
-    certified: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if is_array(self.lam) and self.lam.ndim > 0:

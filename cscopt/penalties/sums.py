@@ -10,16 +10,17 @@ from cscopt.penalties.base import Penalty
 from cscopt.penalties.differences import Differences
 from cscopt.penalties.gradient import GradientL1
 from cscopt.penalties.l1 import L1
+from cscopt.penalties.nonconvex import L0
 
 
 @dataclass(frozen=True, eq=False)
 class Sum(Penalty):
-    """g(x) = Σ_k g_k(x) of convex penalties, as ``L1(0.05) + TotalVariation(0.01)`` makes it.
+    """g(x) = Σ_k g_k(x) of penalties, as ``L1(0.05) + TotalVariation(0.01)`` makes it.
 
     One part, the `head`, is met by its proximal map, so that codes are sparse as it makes them; the others (`tail`) are
-    split off. The head is non-negative where a part is, and else an `L1` where there is one. There must be at
-    least one part that is not a `TotalVariation`. Only 'primal-dual' serves sums. As part of a problem a `GradientL1`
-    is two parts, its ℓ1 norm and its quadratic.
+    split off. The head is an `L0` if there is one, as its value jumps; else non-negative where a part is, and else an
+    `L1`. There must be at least one part that is not a `TotalVariation`. Only 'primal-dual' serves sums. As part of a
+    problem a `GradientL1` is two parts, its ℓ1 norm and its quadratic; an `L0` beside a non-negative part is so, too.
 
     Parameters
     ----------
@@ -28,7 +29,7 @@ class Sum(Penalty):
     Raises
     ------
     TypeError, ValueError
-        If a part is no penalty, or is not convex.
+        If a part is no penalty, or there is none.
     """
 
     lam: Any = field(init=False, default=None)
@@ -40,17 +41,21 @@ class Sum(Penalty):
         for part in self.parts:
             if not isinstance(part, Penalty):
                 raise TypeError(f"a sum is of penalties; got {type(part).__name__}")
-            if not part.convex:
-                raise ValueError(
-                    f"a sum is of convex penalties, and all but L0 and L1MinusL2 are; got {type(part).__name__}"
-                )
+        if self.nonnegative:
+            parts = tuple(replace(part, nonnegative=True) if isinstance(part, L0) else part for part in self.parts)
+            object.__setattr__(self, "parts", parts)
+
+    @property
+    def convex(self) -> bool:  # type: ignore[override]
+        """Whether all parts are."""
+        return all(part.convex for part in self.parts)
 
     @property
     def head(self) -> Penalty:
         near = [part for part in self.parts if not isinstance(part, Differences)]
         if not near:
             return self.parts[0].head  # which raises
-        return max(near, key=lambda part: (part.nonnegative, isinstance(part, L1)))
+        return max(near, key=lambda part: (isinstance(part, L0), part.nonnegative, isinstance(part, L1)))
 
     @property
     def tail(self) -> tuple[Penalty, ...]:

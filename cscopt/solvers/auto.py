@@ -12,7 +12,6 @@ from cscopt.backend import free_memory, is_array, is_numpy
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
-from cscopt.solvers.ista import ISTA
 from cscopt.solvers.primal_dual import PrimalDual
 from cscopt.solvers.working_set import WorkingSet
 
@@ -40,14 +39,14 @@ NEAR = 0.25
 
 def choose(problem: CSCProblem) -> tuple[Solver, str]:
     """A solver, and the sentence that says why."""
+    if not problem.penalty.convex:
+        return PrimalDual(), "the penalty is not convex: a growing ρ ends lower than a descent from zero"
     if problem.penalty.tail:
         return PrimalDual(), "the penalty is a sum, whose parts are split from each other"
     if not problem.datafit.quadratic and not problem.datafit.folded:
         return PrimalDual(), f"the fit is {problem.fit.name!r}, with a forward operator that is no convolution"
     if not problem.datafit.quadratic:
         return ADMM(), f"the fit is {problem.fit.name!r}, which ADMM serves"
-    if not problem.penalty.convex:
-        return ISTA(), "the penalty is not convex: a monotone descent"
     if problem.forward is not None and problem.datafit.spectral:
         return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     if problem.forward is not None:

@@ -10,6 +10,7 @@ from cscopt.backend import Array, asarray_like, is_array, is_complex, is_cupy, i
 from cscopt.certificate import Certificate, certify_rows
 from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
+from cscopt.stationarity import kkt_residual
 
 
 class Solver:
@@ -37,14 +38,11 @@ class Solver:
     def check(self, problem: CSCProblem) -> None:
         """Raise if the solver cannot serve this problem; by default, any fit but least squares."""
         if not problem.datafit.quadratic:
-            self.check_convex(problem)
             raise ValueError(f"{self.name} serves least squares alone, not fit={problem.fit.name!r}")
 
     def check_convex(self, problem: CSCProblem) -> None:
         """Raise if the penalty is not convex."""
         if not problem.penalty.convex:
-            if not problem.datafit.quadratic:
-                raise ValueError(f"no solver serves a penalty that is not convex with fit={problem.fit.name!r}")
             raise ValueError(f"{self.name} needs a convex penalty")
 
     def arrays_for(self, problem: CSCProblem) -> int:
@@ -84,6 +82,10 @@ class Solver:
     def certify(self, problem: CSCProblem, state: Any) -> Certificate:
         """Certificate of a state from its codes alone."""
         return certify_rows(problem, self.rows(problem, state))
+
+    def kkt_residual(self, problem: CSCProblem, state: Any) -> Array:
+        """`cscopt.kkt_residual` of a state's codes, with the multipliers that the solver knows, (batch,)."""
+        return kkt_residual(problem, self.codes(problem, state))
 
     def codes(self, problem: CSCProblem, state: Any) -> Array:
         r"""Codes of a state, (batch, maps, \*code space), an array of their own."""

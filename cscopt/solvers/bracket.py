@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 
 from cscopt import checks
 from cscopt.backend import namespace
-from cscopt.certificate import check_problem
 from cscopt.codes import SparseCodes
 from cscopt.penalties import L1
-from cscopt.problem import CSCProblem
+from cscopt.problem import CSCProblem, check_problem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.driver import MAX_ITER, solve
 from cscopt.solvers.history import History

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from cscopt.backend import Array, namespace, real_dtype
+from cscopt.backend import Array, namespace
 from cscopt.problem import CSCProblem
 
 Trial = TypeVar("Trial")
-_POWER_ITERATIONS = 12
 _LOOSE = 2.0
 """From how many times the guess of ‖W A D‖² a bound is not used."""
 
 
 def step_sizes(problem: CSCProblem) -> Array:
-    """First step sizes: 1 / ‖W A D‖² of each item, or the guess of power iteration.
+    """First step sizes: 1 / ‖W A D‖² of each item, or its estimate, `CSCProblem.curvature`.
 
-    The guess is taken where A's norm is unknown, and where the bound ‖W‖ ‖A‖ ‖D‖ is loose: filters without a mean, say,
-    and an A that is largest for the mean. What `trusted` does not vouch for is checked, by `backtrack`.
+    The estimate is taken where A's norm is unknown, and where the bound ‖W‖ ‖A‖ ‖D‖ is loose: filters without a mean,
+    say, and an A that is largest for the mean. What `trusted` does not vouch for is checked, by `backtrack`.
     """
     bound = problem.lipschitz
     if bound is not None and (problem.forward is None or problem.datafit.spectral):
         return 1 / bound
-    guess = power_iteration(problem)
+    guess = problem.curvature
     if problem.penalty.curved:
         guess = guess + problem.levels.peak
     if bound is None:
@@ -40,30 +38,6 @@ def trusted(problem: CSCProblem, steps: Array) -> bool:
     if problem.forward is None or problem.datafit.spectral:
         return True
     return not bool(namespace(steps).any(steps * bound > 1 + 1e-5))
-
-
-def power_iteration(problem: CSCProblem, iterations: int = _POWER_ITERATIONS) -> Array:
-    """Estimate of ‖W A D‖² of each item, by power iteration on D Dᴴ AᴴWᴴW A: of images, without a map."""
-    fit, synthesis, signal = problem.datafit, problem.synthesis, problem.signal
-    xp = namespace(signal)
-    shape = (signal.shape[0], synthesis.channels, *synthesis.space)
-    count = math.prod(shape[1:])
-    ramp = xp.cos(xp.astype(xp.arange(count, device=signal.device), real_dtype(signal)) ** 2 * 0.7)
-    image = xp.broadcast_to(xp.reshape(ramp, (1, *shape[1:])), shape)
-    image = xp.astype(image, problem.code_dtype)
-
-    def norm(a: Array) -> Array:
-        total = xp.sum(xp.abs(a) ** 2, axis=tuple(range(1, a.ndim)))
-        return xp.reshape(xp.sqrt(total), (-1,) + (1,) * (a.ndim - 1))
-
-    size = norm(image)
-    for _ in range(iterations):
-        image = image / xp.where(size > 0, size, xp.ones_like(size))
-        back = fit.ascent(fit.project(synthesis.spectrum(image)))
-        image = synthesis.image(synthesis.apply_gram(back))
-        size = norm(image)
-    tiny = xp.finfo(size.dtype).smallest_normal
-    return xp.reshape(xp.where(size > 0, size, xp.full_like(size, tiny)), (-1,))
 
 
 def backtrack(

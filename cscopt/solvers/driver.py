@@ -12,8 +12,7 @@ from typing import Any
 
 from cscopt import checks
 from cscopt.backend import Array, listing
-from cscopt.certificate import check_problem
-from cscopt.problem import CSCProblem
+from cscopt.problem import CSCProblem, check_problem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.auto import FIRST, NEAR, SPAN, choose, relief, slow
 from cscopt.solvers.base import Solver
@@ -50,12 +49,12 @@ def solve(
     ----------
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
-        "auto" is the working set where codes will be sparse (L1, NumPy arrays without a forward operator), else ADMM,
-        and ISTA where the penalty is not convex. A working set with a gap above 3e-3 after 40 iterations, those of a
-        state it goes on from among them, hands its codes to ADMM (circular boundary, no weights, `tol` not 0, at least
-        120 iterations left). The primal-dual method serves sums of penalties, and other fits through an operator that
-        is no convolution; and what the working set does not where weights or the boundary keep D x from the frequency
-        domain. `Solution.reason` says why.
+        "auto" is the working set where codes will be sparse (L1, NumPy arrays without a forward operator), else ADMM.
+        A working set with a gap above 3e-3 after 40 iterations, those of a state it goes on from among them, hands its
+        codes to ADMM (circular boundary, no weights, `tol` not 0, at least 120 iterations left). The primal-dual method
+        serves sums of penalties, penalties that are not convex, and other fits through an operator that is no
+        convolution; and what the working set does not where weights or the boundary keep D x from the frequency domain.
+        `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).

@@ -8,8 +8,7 @@ from typing import Any
 
 from cscopt import checks
 from cscopt.backend import is_array, namespace
-from cscopt.certificate import check_problem
-from cscopt.problem import CSCProblem
+from cscopt.problem import CSCProblem, check_problem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.driver import solve
 from cscopt.solvers.solution import Solution

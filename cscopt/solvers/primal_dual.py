@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import checks
+from cscopt import checks, fft
 from cscopt.backend import Array, namespace, per_item
-from cscopt.certificate import Certificate, certify_sum
+from cscopt.certificate import Certificate, certify_sum, uncertified
 from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import first_rho
+from cscopt.solvers.balance import balance, weight
 from cscopt.solvers.base import Solver, map_arrays, start
 from cscopt.solvers.mark import mark
 from cscopt.solvers.metric import Metric
+from cscopt.solvers.normal import first_sigma, response
 from cscopt.solvers.restart import chosen, is_due
 from cscopt.solvers.terms import (
     Point,
@@ -29,19 +31,21 @@ from cscopt.solvers.terms import (
     quadratic,
     squares,
 )
+from cscopt.stationarity import stationarity, stationary_bound
 
 _WEIGHED, _BALANCED = (20, 40, 80, 160), range(10, 101, 10)
 """Iterations after which ρ and σ are chosen anew, with a fit that is split off, and without."""
 
-_BALANCE = 2.0
-"""Relative primal residual over the dual one, without; see `ADMM`."""
+_SLOW, _GROWTH, _MOST = 0.9, 2.0, 4.0
+"""Where the penalty is not convex: ρ is multiplied by the second while the KKT residual of a look is more than the
+first of the last one's, and ρ less than the third times ‖W A D‖². (From 2 on ADMM descends, and ever more slowly.)"""
 
 
 @dataclass(frozen=True)
 class PrimalDualState:
     """A point, ρ, σ and a bound of ‖A‖² of each item; for restarts the sum of points, how many, and the gap then.
 
-    `dual` is the best dual value that was reported.
+    `dual` is the best dual value that was reported; of a penalty that is not convex `gap` is the last KKT residual.
     """
 
     point: Point
@@ -68,6 +72,10 @@ class PrimalDual(Solver):
     ⟨2q⁺ − q, A D x⟩ + σ‖A‖²/2 ‖D(x⁺ − x)‖² for it: the metric of Chambolle and Pock where A is not a convolution, and
     all the rest still exact. Any σ and ρ converge. Where ‖A‖ is unknown it is estimated, and raised whenever a step
     shows that it was too small.
+
+    Where the penalty is not convex, z jumps as long as ρ is small, and few entries ever leave zero where it is large:
+    ρ begins as for ℓ1 and grows until the KKT residual falls, without relaxation. That ends at points which a descent
+    with steps 1/ρ > 1/‖W A D‖² would not leave either. Nothing guarantees that it ends; the residual tells.
 
     Parameters
     ----------
@@ -102,7 +110,6 @@ class PrimalDual(Solver):
         checks.flag(self.adaptive, "adaptive")
 
     def check(self, problem: CSCProblem) -> None:
-        self.check_convex(problem)
         if problem.penalty.curved:
             raise ValueError("primal-dual serves GradientL1 in a sum alone, as L1(lam) + GradientL1(0, mu)")
 
@@ -111,13 +118,13 @@ class PrimalDual(Solver):
         for part in problem.penalty.tail:
             if not (isinstance(part, Differences) and part.of_image):
                 split += axes if isinstance(part, Differences) else 1
-        sums = 0 if problem.datafit.quadratic else 2 * split
+        sums = 2 * split if _restarts(problem) else 0
         return 6 + 4 * split + sums + (0 if problem.fused else 2)
 
     def init(self, problem: CSCProblem, x0: Array | None = None) -> PrimalDualState:
         fit = problem.datafit
         zero = namespace(fit.energy).zeros_like(fit.energy)
-        rho = zero + (self.rho if self.rho is not None else first_rho(problem))
+        rho = zero + (self.rho if self.rho is not None else _first_rho(problem))
         point = first_point(problem, start(problem, x0), rho, x0 is not None)
         norm = known_norm(problem)
         return PrimalDualState(
@@ -125,7 +132,7 @@ class PrimalDual(Solver):
             rho=rho,
             sigma=zero + (fit.weight_norm**2 if fit.quadratic else fit.first_sigma),
             bound=zero + (guessed_norm_sq(problem) if norm is None else norm**2),
-            total=None if fit.quadratic else map_arrays(namespace(zero).zeros_like, point),
+            total=map_arrays(namespace(zero).zeros_like, point) if _restarts(problem) else None,
             count=zero,
             gap=zero + float("inf"),
             dual=zero,
@@ -143,12 +150,16 @@ class PrimalDual(Solver):
             if raised is None:
                 break
             bound = raised
-        point = map_arrays(lambda old, new: old + self.relaxation * new, point, moved)
+        relaxation = self.relaxation if problem.penalty.convex else min(self.relaxation, 1.0)
+        point = map_arrays(lambda old, new: old + relaxation * new, point, moved)
         state = replace(state, point=point, bound=bound, iteration=state.iteration + 1)
+        if not problem.penalty.convex:
+            return state
         if self.adaptive and point.data is not None and state.iteration in _WEIGHED:
-            state = _scaled(problem, state, _weight(problem, state))
+            state = _scaled(problem, state, weight(problem, state.point, state.rho, state.sigma))
         if self.adaptive and point.data is None and state.iteration in _BALANCED:
-            state = _scaled(problem, state, _balance(problem, state, x, near.z))
+            z = proximal(problem, state.point, state.rho, state.sigma).z
+            state = _scaled(problem, state, balance(problem, state.point, z, x, near.z))
         if state.total is None:
             return state
         total = map_arrays(lambda a, b: a + b, state.total, state.point)
@@ -158,7 +169,9 @@ class PrimalDual(Solver):
         return 20 if problem.datafit.quadratic else 40
 
     def renew(self, problem: CSCProblem, state: PrimalDualState, tol: float) -> PrimalDualState:
-        """Go on from the mean of the points where that pays (fits other than least squares)."""
+        """Go on from the mean of the points where that pays (fits other than least squares), or with a larger ρ."""
+        if self.adaptive and not problem.penalty.convex:
+            return self._grown(problem, state)
         if state.total is None:
             return state
         xp = namespace(state.rho)
@@ -176,6 +189,14 @@ class PrimalDual(Solver):
             gap=xp.where(restart, gap, state.gap),
         )
 
+    def _grown(self, problem: CSCProblem, state: PrimalDualState) -> PrimalDualState:
+        """With a larger ρ where the KKT residual does not fall, and the multipliers as they are."""
+        residual, fit, xp = self.kkt_residual(problem, state), problem.datafit, namespace(state.rho)
+        most = _MOST * stationary_bound(problem, None if fit.quadratic else state.sigma)
+        grows = (residual > _SLOW * state.gap) & (state.rho < most)
+        grown = _scaled(problem, state, xp.where(grows, xp.full_like(state.rho, _GROWTH), xp.ones_like(state.rho)))
+        return replace(grown, sigma=state.sigma, gap=residual)
+
     def rows(self, problem: CSCProblem, state: PrimalDualState) -> Array:
         z = proximal(problem, state.point, state.rho, state.sigma).z
         if problem.datafit.quadratic or not problem.fit.constrained:
@@ -183,8 +204,17 @@ class PrimalDual(Solver):
         shrinkage = problem.datafit.shrinkage(problem.system.synthesize(z))
         return z * per_item(problem.per_row(shrinkage), z.ndim)
 
+    def kkt_residual(self, problem: CSCProblem, state: PrimalDualState) -> Array:
+        """With step 1/ρ, which is longer than those of a descent: fewer points that are no minima pass."""
+        near = proximal(problem, state.point, state.rho, state.sigma)
+        duals = [of_rows(problem, state.rho, v) * (v - z) for _, v, z in near.tail]
+        data = None if problem.datafit.quadratic else (near.q, state.sigma)
+        return stationarity(problem, self.rows(problem, state), 1 / state.rho, duals, data)
+
     def certify(self, problem: CSCProblem, state: PrimalDualState) -> Certificate:
         """From the codes and the duals; for least squares also from the residual of the next quadratic step."""
+        if not problem.penalty.convex:
+            return uncertified(problem, self.rows(problem, state), self.kkt_residual(problem, state))
         fit, point, rows = problem.datafit, state.point, self.rows(problem, state)
         near = proximal(problem, point, state.rho, state.sigma)
         duals = [of_rows(problem, state.rho, v) * (v - z) for _, v, z in near.tail]
@@ -200,6 +230,28 @@ class PrimalDual(Solver):
         return {"rho": float(namespace(state.rho).mean(state.rho))}
 
 
+def _restarts(problem: CSCProblem) -> bool:
+    """Whether means of the points are kept, to go on from."""
+    return bool(problem.penalty.convex and not problem.datafit.quadratic)
+
+
+def _first_rho(problem: CSCProblem) -> Array:
+    """That of `ADMM`; where the penalty is not convex in units of what AᴴWᴴW A is where the filters are.
+
+    There a ρ that is too large keeps all codes at zero, and one that is too small is doubled.
+    """
+    fit, synthesis, like = problem.datafit, problem.synthesis, problem.code_like
+    if problem.penalty.convex or problem.forward is None or not (fit.quadratic or fit.folded):
+        return first_rho(problem)
+    xp, shape = namespace(like), (problem.batch * synthesis.groups, synthesis.image_channels, *synthesis.grid)
+    image = xp.zeros(shape, dtype=like.dtype, device=like.device)
+    if fit.folded:
+        diagonal = xp.abs(problem.system.factor) ** 2 + xp.abs(fft.forward(image, synthesis.grid))
+    else:
+        diagonal = response(fit, image)
+    return first_rho(problem) * first_sigma(problem, diagonal)
+
+
 def _raised(problem: CSCProblem, moved: Point, bound: Array) -> Array | None:
     """A larger bound of ‖A‖² where the step shows that it must be, ‖A D δ‖² > bound · ‖D δ‖²; None where it holds."""
     if moved.data is None or known_norm(problem) is not None:
@@ -210,34 +262,6 @@ def _raised(problem: CSCProblem, moved: Point, bound: Array) -> Array | None:
     noise = (16 * float(xp.finfo(problem.real).eps)) ** 2 * problem.datafit.energy
     fails = (image > noise) & (ratio > (1 + 1e-3) * bound)
     return xp.where(fails, 1.1 * ratio, bound) if bool(xp.any(fails)) else None
-
-
-def _weight(problem: CSCProblem, state: PrimalDualState) -> Array:
-    """The ratio of dual and primal norms of codes and data, by which ρ and σ are off."""
-    point, batch = state.point, problem.batch
-    z = proximal(problem, point, state.rho, state.sigma).z
-    primal, dual = state.rho * squares(z, batch), state.rho * squares(point.v - z, batch)
-    if point.data is not None:
-        primal = primal + state.sigma * squares(point.data.u, batch)
-        dual = dual + squares(point.data.q, batch) / state.sigma
-    return _root(dual, primal, 10.0)
-
-
-def _balance(problem: CSCProblem, state: PrimalDualState, x: Array, old: Array) -> Array:
-    """The root of the ratio of relative primal and dual residuals, less what it is to be; 1 where it is near."""
-    xp, batch = namespace(state.rho), problem.batch
-    z = proximal(problem, state.point, state.rho, state.sigma).z
-    primal = squares(x - z, batch) * squares(state.point.v - z, batch)
-    dual = squares(z - old, batch) * xp.maximum(squares(x, batch), squares(z, batch))
-    factor = xp.sqrt(_root(primal, _BALANCE**2 * dual, 4.0))
-    return xp.where((factor > 1.2) | (factor < 1 / 1.2), factor, xp.ones_like(factor))
-
-
-def _root(above: Array, below: Array, most: float) -> Array:
-    """(above / below)^½ between 1/most and most; 1 where one of them is zero."""
-    xp, usable = namespace(above), (above > 0) & (below > 0)
-    one = xp.ones_like(above)
-    return xp.clip(xp.sqrt(xp.where(usable, above, one) / xp.where(usable, below, one)), 1 / most, most)
 
 
 def _scaled(problem: CSCProblem, state: PrimalDualState, factor: Array) -> PrimalDualState:

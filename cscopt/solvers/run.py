@@ -67,7 +67,7 @@ class Run:
         self.marks = np.full(problem.batch, np.inf)
         self.looks, self.seen = 0, -1
         self.history = History()
-        self.measure = "gap" if problem.penalty.certified else "kkt_residual"
+        self.measure = "gap" if problem.penalty.convex else "kkt_residual"
 
     def step(self) -> None:
         """One iteration of the items still running, and a restart where its number says so, whoever looks when."""
@@ -144,7 +144,7 @@ class Run:
         """Note objectives and gaps; the best lower bound so far counts."""
         objectives = to_numpy(certificate.objective)
         self.objectives[items] = objectives
-        if not self.problem.penalty.certified:
+        if not self.problem.penalty.convex:
             self.gaps[items] = to_numpy(certificate.gap)
             return
         self.duals[items] = np.maximum(self.duals[items], to_numpy(certificate.dual))

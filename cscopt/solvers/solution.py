@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from cscopt.backend import Array, namespace, to_numpy
-from cscopt.certificate import kkt_residual
 from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, reconstruct
@@ -90,7 +89,7 @@ class Solution:
     @property
     def kkt_residual(self) -> float:
         """How far these codes are from a stationary point, the largest of the batch; see `cscopt.kkt_residual`."""
-        return float(to_numpy(kkt_residual(self.problem, self.codes)).max())
+        return float(to_numpy(self.solver.kkt_residual(self.problem, self.state)).max())
 
     def __repr__(self) -> str:
         measure = f"kkt_residual={self.kkt_residual:.2g}" if self.gap is None else f"gap={self.gap:.2g}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,11 +11,10 @@ from cscopt.kernels import Levels
 from cscopt.levels import OnGrid
 from cscopt.penalties import Penalty
 from cscopt.penalties.differences import Differences
+from cscopt.power import power_iteration
 from cscopt.problem import CSCProblem
 from cscopt.solvers.metric import Metric, RightSide
 from cscopt.solvers.warm import multiplier
-
-_POWER_ITERATIONS = 12
 
 
 @dataclass(frozen=True)
@@ -165,21 +163,14 @@ def squares(array: Array, batch: int) -> Array:
 def known_norm(problem: CSCProblem) -> float | None:
     """A bound of ‖A‖ where the fit is split off, 1 where A is folded into the filters; None if unknown."""
     fit, forward = problem.datafit, problem.forward
-    if forward is None or fit.spectral or (not fit.quadratic and fit.folded):
+    if forward is None or fit.folded:
         return 1.0
     return forward.norm
 
 
 def guessed_norm_sq(problem: CSCProblem) -> Array:
-    """An estimate of ‖A‖² of each item from below, by power iteration on AᴴA."""
-    fit, synthesis, signal = problem.datafit, problem.synthesis, problem.signal
-    xp, shape = namespace(signal), (problem.batch, synthesis.channels, *synthesis.space)
-    count = math.prod(shape[1:])
-    ramp = xp.cos(xp.astype(xp.arange(count, device=signal.device), problem.real) ** 2 * 0.7)
-    image = xp.astype(xp.broadcast_to(xp.reshape(ramp, (1, *shape[1:])), shape), problem.code_dtype)
-    size: Any = squares(image, problem.batch)
-    for _ in range(_POWER_ITERATIONS):
-        image = image / of_rows(problem, xp.sqrt(size), image)
-        image = synthesis.image(fit.back(fit.predict(synthesis.spectrum(image))))
-        size = xp.maximum(squares(image, problem.batch), xp.full_like(size, 1e-30))
-    return xp.sqrt(size)
+    """An estimate of ‖A‖² of each item, from below."""
+    fit, synthesis = problem.datafit, problem.synthesis
+    return power_iteration(
+        synthesis, problem.batch, lambda a: synthesis.image(fit.back(fit.predict(synthesis.spectrum(a))))
+    )
