@@ -168,11 +168,12 @@ def from_scipy(operator: Any, input_shape: Shape, output_shape: Shape, norm: flo
 
 
 def inner(a: Array, b: Array) -> float | complex:
-    """⟨a, b⟩ = Σ conj(a) b over all entries, summed in double precision."""
+    """⟨a, b⟩ = Σ conj(a) b over all entries, in double precision."""
     xp = namespace(a, b)
     if is_complex(a) or is_complex(b):
-        return complex(xp.sum(xp.conj(a) * b if is_complex(a) else a * b, dtype=xp.complex128))
-    return float(xp.sum(a * b, dtype=xp.float64))
+        a, b = xp.astype(a, xp.complex128, copy=False), xp.astype(b, xp.complex128, copy=False)
+        return complex(xp.sum(xp.conj(a) * b))
+    return float(xp.sum(xp.astype(a, xp.float64, copy=False) * xp.astype(b, xp.float64, copy=False)))
 
 
 def dot_test(operator: LinearOperator, x: Array | None = None, y: Array | None = None) -> float:

@@ -33,8 +33,9 @@ def power_iteration(synthesis: Synthesis, batch: int, normal: Callable[[Array], 
     chirp = xp.cos(xp.astype(xp.arange(math.prod(shape), device=like.device), real_dtype(like)) ** 2 * 0.7)
     image = xp.astype(xp.broadcast_to(xp.reshape(chirp, (1, *shape)), (batch, *shape)), like.dtype)
 
-    def norm(a: Array) -> Array:
-        return xp.sqrt(xp.sum(xp.abs(a) ** 2, axis=tuple(range(1, a.ndim))))
+    def norm(a: Array) -> Array:  # of ‖A‖², whose squares may leave single precision
+        size = xp.sqrt(xp.sum(xp.astype(xp.abs(a), xp.float64) ** 2, axis=tuple(range(1, a.ndim))))
+        return xp.astype(size, real_dtype(like))
 
     size = norm(image)
     for _ in range(_ITERATIONS):

@@ -520,3 +520,17 @@ def test_estimated_plans_give_the_same_bits_whatever_fftw_measures(monkeypatch, 
         with fft.estimated():
             found.append(solve(CSCProblem(signal, bank, 10.0), method, tol=0, max_iter=20).codes)
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e8])
+@pytest.mark.parametrize("method", ["ista", "fista", "admm", "primal-dual"])
+def test_operators_of_any_size_in_single_precision(rng, method, scale):
+    """‖A‖² and its square must not leave the range of float32 where codes and data do not."""
+    matrix = (scale * rng.standard_normal((100, 144))).astype(np.float32)
+    forward = cscopt.from_scipy(matrix, (1, 12, 12), (100,))
+    signal, bank = rng.standard_normal((1, 100)).astype(np.float32), rng.standard_normal((4, 1, 3, 3))
+    problem = CSCProblem(signal, bank.astype(np.float32), 1.0, forward=forward)
+    problem = problem.with_penalty(0.3 * problem.lambda_max)
+    found = solve(problem, method, tol=1e-2, max_iter=2000)
+    assert found.status == "converged", found
+    assert found.nonzeros

@@ -124,14 +124,15 @@ class PrimalDual(Solver):
     def init(self, problem: CSCProblem, x0: Array | None = None) -> PrimalDualState:
         fit = problem.datafit
         zero = namespace(fit.energy).zeros_like(fit.energy)
-        rho = zero + (self.rho if self.rho is not None else _first_rho(problem))
-        point = first_point(problem, start(problem, x0), rho, x0 is not None)
         norm = known_norm(problem)
+        bound = zero + (guessed_norm_sq(problem) if norm is None else norm**2)
+        rho = zero + (self.rho if self.rho is not None else _first_rho(problem, bound))
+        point = first_point(problem, start(problem, x0), rho, x0 is not None)
         return PrimalDualState(
             point,
             rho=rho,
             sigma=zero + (fit.weight_norm**2 if fit.quadratic else fit.first_sigma),
-            bound=zero + (guessed_norm_sq(problem) if norm is None else norm**2),
+            bound=bound,
             total=map_arrays(namespace(zero).zeros_like, point) if _restarts(problem) else None,
             count=zero,
             gap=zero + float("inf"),
@@ -235,14 +236,14 @@ def _restarts(problem: CSCProblem) -> bool:
     return bool(problem.penalty.convex and not problem.datafit.quadratic)
 
 
-def _first_rho(problem: CSCProblem) -> Array:
-    """That of `ADMM`; where the penalty is not convex in units of what AᴴWᴴW A is where the filters are.
+def _first_rho(problem: CSCProblem, bound: Array) -> Array:
+    """That of `ADMM` in units of ‖A‖², by its bound; where the penalty is not convex of AᴴWᴴW A where the filters are.
 
     There a ρ that is too large keeps all codes at zero, and one that is too small is doubled.
     """
     fit, synthesis, like = problem.datafit, problem.synthesis, problem.code_like
     if problem.penalty.convex or problem.forward is None or not (fit.quadratic or fit.folded):
-        return first_rho(problem)
+        return first_rho(problem) * bound
     xp, shape = namespace(like), (problem.batch * synthesis.groups, synthesis.image_channels, *synthesis.grid)
     image = xp.zeros(shape, dtype=like.dtype, device=like.device)
     if fit.folded:
