@@ -4,6 +4,7 @@ python benchmarks/choice.py [--json FILE] [--side N]
 python benchmarks/choice.py --bare
 python benchmarks/choice.py --split
 python benchmarks/choice.py --forward
+python benchmarks/choice.py --nonconvex
 
 Picture: scikit-image's camera, low-pass removed; dictionaries: SPORCO's, normalised; float32. A solver is given up
 after three times the working set's time and 20 s. `auto` is run like the others, and compared with the best of them,
@@ -17,6 +18,9 @@ frequency domain: 96² of `astronaut` in colour, its high-pass part and whole, `
 
 `--forward`: objective and gap after ten seconds, through operators that are not diagonal there: the high-pass part of
 256² of `camera`, made small, blurred beyond its border, blurred with half of the pixels missing, seen by four coils.
+
+`--nonconvex`: where descents from zero and the primal-dual method end with penalties that are not convex, at a KKT
+residual of 1e-4 or after half a minute: the high-pass part of 256² of `camera`, `natural-8x8x32`.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from typing import Any
 import numpy as np
 from common import camera_problem, describe, keep
 
-from cscopt import L1, ConvDictionary, CSCProblem, ElasticNet, GroupL1, datasets, lowpass, solve
+from cscopt import L0, L1, ConvDictionary, CSCProblem, ElasticNet, GroupL1, L1MinusL2, datasets, lowpass, solve
 from cscopt.linop import LinearOperator
 from cscopt.operators import CT, MRI, Bicubic, Blur, Mask, random_mask
 from cscopt.solvers.auto import choose
@@ -110,6 +114,22 @@ def forward() -> None:
         print()
 
 
+def nonconvex(side: int) -> None:
+    """Objectives where solvers end."""
+    picture = lowpass.split(datasets.picture("camera")[None, None])[1][..., :side, :side].astype(np.float32)
+    penalties = {"L0(0.002)": L0(0.002), "L0(0.0005)": L0(0.0005)}
+    penalties |= {"L1MinusL2(0.05)": L1MinusL2(0.05), "L1MinusL2(0.01)": L1MinusL2(0.01)}
+    for name, penalty in penalties.items():
+        problem = CSCProblem(picture, ConvDictionary.load("natural-8x8x32"), penalty)
+        print(f"{name:>16}", end="")
+        for method in ("primal-dual", "ista", "fista"):
+            solve(problem, method, max_iter=1)
+            found = solve(problem, method, tol=1e-4, max_iter=5000, callback=lambda it: it.seconds > 30)
+            told = f"{found.objective:.5g}, {found.nonzeros} non-zeros, {found.seconds:.0f} s"
+            print(f"{method:>13} {told}", end="", flush=True)
+        print()
+
+
 def over_lambda(side: int) -> list[dict[str, Any]]:
     """Each solver's seconds, for three dictionaries and a range of λ."""
     print(f"{'dictionary':>12}{'λ/λ_max':>10}" + "".join(f"{name:>13}" for name in (*SOLVERS, "auto")))
@@ -142,6 +162,7 @@ def main() -> None:
     parser.add_argument("--bare", action="store_true", help="a picture with its low-pass part instead")
     parser.add_argument("--split", action="store_true", help="weights and boundaries instead")
     parser.add_argument("--forward", action="store_true", help="forward operators instead")
+    parser.add_argument("--nonconvex", action="store_true", help="penalties that are not convex instead")
     arguments = parser.parse_args()
     print(describe())
     if arguments.bare:
@@ -150,6 +171,8 @@ def main() -> None:
         split()
     elif arguments.forward:
         forward()
+    elif arguments.nonconvex:
+        nonconvex(arguments.side)
     else:
         keep(arguments.json, over_lambda(arguments.side))
 
