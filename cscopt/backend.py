@@ -113,6 +113,19 @@ def per_item(values: Array, ndim: int) -> Array:
     return namespace(values).reshape(values, (values.shape[0],) + (1,) * (ndim - 1))
 
 
+def of_rows(items: Array, array: Array) -> Array:
+    """One number an item, for an array with any number of rows an item, in its precision."""
+    xp = namespace(items)
+    values = xp.repeat(xp.astype(items, real_dtype(array), copy=False), array.shape[0] // items.shape[0])
+    return per_item(values, array.ndim)
+
+
+def squares(array: Array, batch: int) -> Array:
+    """‖a‖² of each item, (batch,), in float64."""
+    xp = namespace(array)
+    return xp.sum(xp.reshape(xp.abs(array) ** 2, (batch, -1)), axis=1, dtype=xp.float64)
+
+
 def free_memory(array: Array) -> int | None:
     """Bytes free where an array lives; None where that cannot be told."""
     if is_cupy(array):

@@ -80,7 +80,7 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
 
     For other fits f the dual point is p = −s ∇f(A D x), and the gap is P(x) + f*(−p). Where `L1Fit` has a corner or
     `PoissonFit` its constraint, that is only one of many subgradients: the gap is true but may be far too large, and
-    `Solution.gap` has the better p of ADMM's multiplier.
+    `Solution.gap` has the better p of ADMM's multiplier. Of a penalty that is not convex see `kkt_residual`.
     """
     check_problem(problem)
     found = certify_rows(problem, problem.embed(codes))
@@ -110,8 +110,7 @@ def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:
 
 def uncertified(problem: CSCProblem, rows: Array, residual: Array) -> Certificate:
     """Objective of codes on the grid, and their KKT residual, for a penalty that is not convex."""
-    objective = problem.datafit.value(problem.system.synthesize(rows))
-    objective = objective + problem.penalty.value(problem.synthesis.crop(rows))
+    objective = problem.objective(problem.synthesis.crop(rows))
     return Certificate(objective, namespace(objective).full_like(objective, float("-inf")), residual)
 
 

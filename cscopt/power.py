@@ -13,7 +13,12 @@ _ITERATIONS = 12
 
 
 def curvature(fit: Any, synthesis: Synthesis, batch: int) -> Array:
-    """Estimate of ‖W A D‖², or ‖A D‖² where the fit is not least squares: of images, so that no map is made."""
+    """Estimate of ‖W A D‖², or ‖A D‖² where the fit is not least squares: of images, so that no map is made.
+
+    Where A is folded into the filters it is known.
+    """
+    if fit.folded:
+        return namespace(fit.weight_norm).ones_like(fit.weight_norm) * fit.system.norm_sq
 
     def normal(image: Array) -> Array:
         spectrum = synthesis.spectrum(image)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cscopt.backend import Array, namespace, per_item
+from cscopt.backend import Array, namespace, of_rows, squares
 from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem, check_problem
 
@@ -16,17 +16,17 @@ def kkt_residual(problem: CSCProblem, codes: Array) -> Array:
     Raises
     ------
     TypeError
-        If the fit is not least squares, or the penalty is a sum: what they split off has multipliers, which a solver
-        knows; see `Solution.kkt_residual`.
+        If the fit is not least squares, or the penalty is a sum: what they split off has multipliers, which
+        'primal-dual' knows; see `Solution.kkt_residual`.
     """
     check_problem(problem)
     if not problem.datafit.quadratic:
         raise TypeError(f"kkt_residual serves least squares alone; the fit is {problem.fit.name!r}")
     if problem.penalty.tail:
-        raise TypeError("kkt_residual serves one penalty; of a sum, Solution.kkt_residual tells")
-    convex = problem.penalty.convex
-    step = namespace(codes).ones_like(problem.datafit.energy) if convex else 1 / stationary_bound(problem)
-    return stationarity(problem, problem.embed(codes), step)
+        raise TypeError("kkt_residual serves one penalty; of a sum, Solution.kkt_residual of 'primal-dual' tells")
+    rows, energy = problem.embed(codes), problem.datafit.energy
+    step = namespace(energy).ones_like(energy) if problem.penalty.convex else 1 / stationary_bound(problem)
+    return stationarity(problem, rows, step)
 
 
 def stationarity(
@@ -40,7 +40,7 @@ def stationarity(
 
     With q_k those of the terms h_k(K_k x) of a sum, and q that of the fit, it is the root of
     ‖x − prox_{s g}(x − s (DᴴAᴴq + Σ_k K_kᴴ q_k))‖² + Σ_k ‖K_k x − prox_{s h_k}(K_k x + s q_k)‖²
-    + ‖A D x − prox_{f/σ}(A D x + q/σ)‖², over max(‖x‖, s ‖DᴴAᴴq‖). Of least squares q is the gradient.
+    + s σ ‖A D x − prox_{f/σ}(A D x + q/σ)‖², over max(‖x‖, s ‖DᴴAᴴq‖). Of least squares DᴴAᴴq is the gradient.
 
     Parameters
     ----------
@@ -57,21 +57,21 @@ def stationarity(
     if data is None:
         pull = problem.gradient(codes)
     else:
-        pull, misses = problem.correlations(problem.datafit.back(data[0])), _missed_data(problem, rows, *data)
-    own = per_item(xp.astype(step, problem.real, copy=False), codes.ndim)
-    size = xp.maximum(_squares(codes, batch), step**2 * _squares(pull, batch))
+        pull = problem.correlations(problem.datafit.back(data[0]))
+        misses = step * data[1] * _missed_data(problem, rows, *data)
+    own = of_rows(step, codes)
+    size = xp.maximum(squares(codes, batch), step**2 * squares(pull, batch))
     for part, q in zip(problem.penalty.tail, duals or [], strict=True):
         if isinstance(part, Differences):
             seen, back = part.apply(rows), synthesis.gather(part.adjoint(q))
-            long = per_item(problem.per_row(step), seen.ndim)
-            missed = seen - part.shrink(seen + long * q, problem.per_row(step))
+            missed = seen - part.shrink(seen + of_rows(step, q) * q, problem.per_row(step))
         else:
             back = synthesis.gather(q)
             missed = codes - part.prox(codes + own * back, own)
-        pull, misses = pull + back, misses + _squares(missed, batch)
+        pull, misses = pull + back, misses + squares(missed, batch)
     if problem.penalty.curved:
         pull = pull + problem.penalty.pull(codes)
-    misses = misses + _squares(codes - problem.penalty.head.prox(codes - own * pull, own), batch)
+    misses = misses + squares(codes - problem.penalty.head.prox(codes - own * pull, own), batch)
     return xp.sqrt(misses / xp.where(size > 0, size, xp.ones_like(size)))
 
 
@@ -93,12 +93,4 @@ def _missed_data(problem: CSCProblem, rows: Array, q: Array, sigma: Array) -> Ar
     """‖A D x − prox_{f/σ}(A D x + q/σ)‖² of each item."""
     fit = problem.datafit
     seen = fit.predict(problem.system.synthesize(rows))
-    each = namespace(sigma).repeat(sigma, seen.shape[0] // problem.batch)
-    ahead = seen + q / per_item(namespace(q).astype(each, problem.real, copy=False), q.ndim)
-    return _squares(seen - fit.moved(ahead, sigma), problem.batch)
-
-
-def _squares(array: Array, batch: int) -> Array:
-    """‖a‖² of each item, in float64."""
-    xp = namespace(array)
-    return xp.sum(xp.reshape(xp.abs(array) ** 2, (batch, -1)), axis=1, dtype=xp.float64)
+    return squares(seen - fit.moved(seen + q / of_rows(sigma, q), sigma), problem.batch)

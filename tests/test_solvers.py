@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cscopt
+import cscopt.operators
 from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, FunctionOperator, certify, fft, kkt_residual, solve, wisdom
 from cscopt.backend import to_numpy
 
@@ -534,3 +535,19 @@ def test_operators_of_any_size_in_single_precision(rng, method, scale):
     found = solve(problem, method, tol=1e-2, max_iter=2000)
     assert found.status == "converged", found
     assert found.nonzeros
+
+
+@pytest.mark.parametrize("gain", [1e-3, 1e3])
+@pytest.mark.parametrize(("method", "fit"), [("admm", "l2"), ("primal-dual", "l2"), ("admm", "l1")])
+def test_convolutions_of_any_gain(rng, method, fit, gain):
+    """A that is folded into the filters counts in the first ρ."""
+    found = []
+    for size in (1.0, gain):
+        blur = cscopt.operators.Blur((1, 12, 11), size * np.ones((3, 3)) / 9)
+        signal = size * np.random.default_rng(0).standard_normal((1, 1, 12, 11))
+        lam = 0.02 * (size**2 if fit == "l2" else size)
+        problem = CSCProblem(signal, np.random.default_rng(1).standard_normal((4, 1, 3, 3)), lam, forward=blur, fit=fit)
+        found.append(solve(problem, method, tol=2e-2, max_iter=4000))
+        assert float(problem.curvature[0]) == pytest.approx(float(problem.system.norm_sq), rel=1e-6)
+    assert found[0].status == found[1].status == "converged"
+    assert found[1].iterations == pytest.approx(found[0].iterations, abs=40)

@@ -45,6 +45,13 @@ class L0(Penalty):
             values = xp.where(infeasible, xp.full_like(values, float("inf")), values)
         return values
 
+    def zero_violation(self, correlations: Array) -> Array:
+        """max |c|² / 2Λ of each item, over ‖W A d‖²: no atom alone is worth its Λ where it is less."""
+        xp = namespace(correlations)
+        size = xp.clip(correlations, 0) if self.nonnegative else xp.abs(correlations)
+        gain = size * size / (2 * self.resolve(tuple(correlations.shape), correlations))
+        return xp.astype(xp.max(gain, axis=over_items(gain)), xp.float64)
+
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x)."""
         xp = namespace(v)

@@ -9,6 +9,7 @@ from typing import ClassVar
 from cscopt import checks
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
+from cscopt.penalties import L0
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, start
 from cscopt.solvers.curved import ahead, curved_certificate, curved_step
@@ -42,20 +43,20 @@ class ADMMState:
     average: Average | None = None
 
 
-def first_rho(problem: CSCProblem, split: Split | None = None) -> Array:
-    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓ max W²: near the fastest ρ where that was measured.
+def first_rho(problem: CSCProblem, sigma: Array | None = None) -> Array:
+    """¾ √(mean eigenvalue of D Dᴴ · mean ‖d_m‖²) (λ/λ_max)^⅓ max |W Â|²: near the fastest ρ where that was measured.
 
-    Of a splitting for an operator σ stands for max W².
+    Â is that of an A which is folded into D. Where A has another step, σ stands for max |W Â|².
     """
-    synthesis = problem.synthesis
+    synthesis, factor = problem.synthesis, problem.system.factor
     xp = namespace(problem.signal)
+    if sigma is None:
+        sigma = problem.datafit.weight_norm**2 if problem.datafit.quadratic else problem.datafit.first_sigma
+        sigma = sigma if factor is None else sigma * xp.max(xp.abs(factor)) ** 2
     norm_sq = namespace(problem.dictionary.filters).mean(problem.dictionary.norms() ** 2)
     density = float(norm_sq) * math.sqrt(synthesis.n_filters / synthesis.image_channels)
-    ratio = xp.clip(problem.zero_violation, 1.0, 1e6)
-    rho = 0.75 * density / ratio ** (1 / 3)
-    if split is not None:
-        return rho * split.sigma
-    return rho * (problem.datafit.weight_norm**2 if problem.datafit.quadratic else problem.datafit.first_sigma)
+    excess = problem.zero_violation / sigma if isinstance(problem.penalty.head, L0) else problem.zero_violation
+    return 0.75 * density / xp.clip(excess, 1.0, 1e6) ** (1 / 3) * sigma
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,11 @@ class ADMM(Solver):
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
         data = None if problem.datafit.spectral else first_split(problem, spectrum, x0 is not None)
-        rho = zero + (self.rho if self.rho is not None else first_rho(problem, data))
+        rho = zero + (
+            self.rho
+            if self.rho is not None
+            else first_rho(problem, None if data is None or data.fitted is None else data.sigma)
+        )
         if x0 is not None:
             u = multiplier(problem, v, spectrum, problem.per_row(rho))
             spectrum = ahead(problem, v - u)

@@ -1,13 +1,41 @@
-"""How far ρ and σ of the primal-dual solver are from where its variables, or its residuals, are in balance."""
+"""ρ and σ of the primal-dual solver: the first, and how far they are from where its variables are in balance."""
 
 from __future__ import annotations
 
-from cscopt.backend import Array, namespace
+from cscopt.backend import Array, namespace, squares
 from cscopt.problem import CSCProblem
-from cscopt.solvers.terms import Point, proximal, squares
+from cscopt.solvers.admm import first_rho
+from cscopt.solvers.normal import first_sigma, response
+from cscopt.solvers.terms import Point, proximal
+from cscopt.stationarity import stationary_bound
 
 _BALANCE = 2.0
 """Relative primal residual over the dual one; see `ADMM`."""
+
+
+def beginning(problem: CSCProblem, bound: Array, warm: bool) -> Array:
+    """The first ρ: that of `ADMM`, in units of ‖A‖² by its bound.
+
+    Where the penalty is not convex, in units of what AᴴWᴴW A is where the filters are: there a ρ that is too large
+    keeps all codes at zero, and one that is too small is doubled. From given codes it is ‖W A D‖², at which a proximal
+    map keeps what a descent would.
+    """
+    fit, synthesis, like = problem.datafit, problem.synthesis, problem.code_like
+    if problem.penalty.convex or (problem.forward is None and not warm):
+        return first_rho(problem) * bound
+    if warm:
+        return stationary_bound(problem, None if fit.quadratic else fit.first_sigma)
+    if not (fit.quadratic or fit.folded):
+        return first_rho(problem, fit.first_sigma * bound)
+    xp, shape = namespace(like), (problem.batch * synthesis.groups, synthesis.image_channels)
+    if fit.folded:
+        power = xp.abs(problem.system.factor) ** 2
+        mean = first_sigma(problem, xp.broadcast_to(power, (*shape, *power.shape[-len(synthesis.grid) :])))
+    else:
+        mean = first_sigma(
+            problem, response(fit, xp.zeros((*shape, *synthesis.grid), dtype=like.dtype, device=like.device))
+        )
+    return first_rho(problem, mean if fit.quadratic else mean * fit.first_sigma)
 
 
 def weight(problem: CSCProblem, point: Point, rho: Array, sigma: Array) -> Array:

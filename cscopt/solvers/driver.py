@@ -61,7 +61,7 @@ def solve(
     max_iter : int, default 1000
         Iterations of this call.
     x0 : array or SparseCodes, optional
-        Codes to start from; zero if absent.
+        Codes to start from; zero if absent. (Where the penalty is not convex, 'primal-dual' then stays near them.)
     state : object, optional
         State of an earlier solution of the same problem and solver, to go on from.
     callback : callable, optional

@@ -5,19 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from cscopt import checks, fft
-from cscopt.backend import Array, namespace, per_item
+from cscopt import checks
+from cscopt.backend import Array, namespace, of_rows, per_item, squares
 from cscopt.certificate import Certificate, certify_sum, uncertified
 from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem
-from cscopt.solvers.admm import first_rho
-from cscopt.solvers.balance import balance, weight
+from cscopt.solvers.balance import balance, beginning, weight
 from cscopt.solvers.base import Solver, map_arrays, start
 from cscopt.solvers.mark import mark
 from cscopt.solvers.metric import Metric
-from cscopt.solvers.normal import first_sigma, response
 from cscopt.solvers.restart import chosen, is_due
 from cscopt.solvers.terms import (
+    Near,
     Point,
     Tail,
     change,
@@ -26,10 +25,8 @@ from cscopt.solvers.terms import (
     folded,
     guessed_norm_sq,
     known_norm,
-    of_rows,
     proximal,
     quadratic,
-    squares,
 )
 from cscopt.stationarity import stationarity, stationary_bound
 
@@ -38,7 +35,7 @@ _WEIGHED, _BALANCED = (20, 40, 80, 160), range(10, 101, 10)
 
 _SLOW, _GROWTH, _MOST = 0.9, 2.0, 4.0
 """Where the penalty is not convex: ρ is multiplied by the second while the KKT residual of a look is more than the
-first of the last one's, and ρ less than the third times ‖W A D‖². (From 2 on ADMM descends, and ever more slowly.)"""
+first of the last one's, up to the third times ‖W A D‖². (From twice that on ADMM descends, if slowly.)"""
 
 
 @dataclass(frozen=True)
@@ -74,16 +71,18 @@ class PrimalDual(Solver):
     shows that it was too small.
 
     Where the penalty is not convex, z jumps as long as ρ is small, and few entries ever leave zero where it is large:
-    ρ begins as for ℓ1 and grows until the KKT residual falls, without relaxation. That ends at points which a descent
-    with steps 1/ρ > 1/‖W A D‖² would not leave either. Nothing guarantees that it ends; the residual tells.
+    ρ begins as for ℓ1 and grows until the KKT residual falls, without relaxation. Where ρ ends below ‖W A D‖², that is
+    at points which a descent with steps 1/ρ would not leave, and such steps are longer than a descent can make. Nothing
+    guarantees that it ends; the residual tells.
 
     Parameters
     ----------
     rho : float, optional
         Penalty parameter to start from; chosen from the data if absent.
     relaxation : float, default 1.8
-        Over-relaxation α, between 0 and 2.
+        Over-relaxation α, between 0 and 2; at most 1 where the penalty is not convex.
     adaptive : bool, default True
+        Where the penalty is not convex: let ρ grow.
         Least squares in the frequency domain: balance residuals by ρ in the first 100 iterations, as `ADMM` does. A
         fit that is split off: after 20, 40, 80 and 160 iterations multiply ρ and σ by the ratio of the norms of dual
         and primal variables, (‖q_0‖²/ρ + ‖q_f‖²/σ)^½ / (ρ‖x‖² + σ‖A D x‖²)^½. (In measurement that halved the gap
@@ -126,7 +125,7 @@ class PrimalDual(Solver):
         zero = namespace(fit.energy).zeros_like(fit.energy)
         norm = known_norm(problem)
         bound = zero + (guessed_norm_sq(problem) if norm is None else norm**2)
-        rho = zero + (self.rho if self.rho is not None else _first_rho(problem, bound))
+        rho = zero + (self.rho if self.rho is not None else beginning(problem, bound, x0 is not None))
         point = first_point(problem, start(problem, x0), rho, x0 is not None)
         return PrimalDualState(
             point,
@@ -177,7 +176,7 @@ class PrimalDual(Solver):
             return state
         xp = namespace(state.rho)
         share = 1 / xp.maximum(state.count, xp.ones_like(state.count))
-        mean = map_arrays(lambda a: of_rows(problem, share, a) * a, state.total)
+        mean = map_arrays(lambda a: of_rows(share, a) * a, state.total)
         here, there = self.certify(problem, state), self.certify(problem, replace(state, point=mean))
         gap = xp.minimum(here.gap, there.gap)
         restart = is_due(state.count, state.gap, gap, state.iteration, tol)
@@ -194,8 +193,9 @@ class PrimalDual(Solver):
         """With a larger ρ where the KKT residual does not fall, and the multipliers as they are."""
         residual, fit, xp = self.kkt_residual(problem, state), problem.datafit, namespace(state.rho)
         most = _MOST * stationary_bound(problem, None if fit.quadratic else state.sigma)
-        grows = (residual > _SLOW * state.gap) & (state.rho < most)
-        grown = _scaled(problem, state, xp.where(grows, xp.full_like(state.rho, _GROWTH), xp.ones_like(state.rho)))
+        factor = xp.clip(most / state.rho, 1.0, _GROWTH)
+        grows = residual > _SLOW * state.gap
+        grown = _scaled(problem, state, xp.where(grows, factor, xp.ones_like(factor)))
         return replace(grown, sigma=state.sigma, gap=residual)
 
     def rows(self, problem: CSCProblem, state: PrimalDualState) -> Array:
@@ -206,11 +206,16 @@ class PrimalDual(Solver):
         return z * per_item(problem.per_row(shrinkage), z.ndim)
 
     def kkt_residual(self, problem: CSCProblem, state: PrimalDualState) -> Array:
-        """With step 1/ρ, which is longer than those of a descent: fewer points that are no minima pass."""
+        """With step 1/ρ, up to ρ = 4 ‖W A D‖²: the longer it is, the fewer points pass that are no minima.
+
+        Where ρ is above ‖W A D‖² it is that many times as large, as misses get as small as the step.
+        """
         near = proximal(problem, state.point, state.rho, state.sigma)
-        duals = [of_rows(problem, state.rho, v) * (v - z) for _, v, z in near.tail]
         data = None if problem.datafit.quadratic else (near.q, state.sigma)
-        return stationarity(problem, self.rows(problem, state), 1 / state.rho, duals, data)
+        bound, xp = stationary_bound(problem, None if data is None else state.sigma), namespace(state.rho)
+        rho = xp.minimum(state.rho, _MOST * bound)
+        residual = stationarity(problem, self.rows(problem, state), 1 / rho, _duals(near, state.rho), data)
+        return residual * xp.maximum(rho / bound, xp.ones_like(rho))
 
     def certify(self, problem: CSCProblem, state: PrimalDualState) -> Certificate:
         """From the codes and the duals; for least squares also from the residual of the next quadratic step."""
@@ -218,7 +223,7 @@ class PrimalDual(Solver):
             return uncertified(problem, self.rows(problem, state), self.kkt_residual(problem, state))
         fit, point, rows = problem.datafit, state.point, self.rows(problem, state)
         near = proximal(problem, point, state.rho, state.sigma)
-        duals = [of_rows(problem, state.rho, v) * (v - z) for _, v, z in near.tail]
+        duals = _duals(near, state.rho)
         points = [fit.residual(problem.system.synthesize(rows))] if fit.quadratic else []
         if point.data is not None:
             points.append(fit_multiplier(problem, point.data, state.sigma))
@@ -236,21 +241,9 @@ def _restarts(problem: CSCProblem) -> bool:
     return bool(problem.penalty.convex and not problem.datafit.quadratic)
 
 
-def _first_rho(problem: CSCProblem, bound: Array) -> Array:
-    """That of `ADMM` in units of ‖A‖², by its bound; where the penalty is not convex of AᴴWᴴW A where the filters are.
-
-    There a ρ that is too large keeps all codes at zero, and one that is too small is doubled.
-    """
-    fit, synthesis, like = problem.datafit, problem.synthesis, problem.code_like
-    if problem.penalty.convex or problem.forward is None or not (fit.quadratic or fit.folded):
-        return first_rho(problem) * bound
-    xp, shape = namespace(like), (problem.batch * synthesis.groups, synthesis.image_channels, *synthesis.grid)
-    image = xp.zeros(shape, dtype=like.dtype, device=like.device)
-    if fit.folded:
-        diagonal = xp.abs(problem.system.factor) ** 2 + xp.abs(fft.forward(image, synthesis.grid))
-    else:
-        diagonal = response(fit, image)
-    return first_rho(problem) * first_sigma(problem, diagonal)
+def _duals(near: Near, rho: Array) -> list[Array]:
+    """q of each term of the tail."""
+    return [of_rows(rho, v) * (v - z) for _, v, z in near.tail]
 
 
 def _raised(problem: CSCProblem, moved: Point, bound: Array) -> Array | None:
@@ -271,7 +264,7 @@ def _scaled(problem: CSCProblem, state: PrimalDualState, factor: Array) -> Prima
     near = proximal(problem, point, state.rho, state.sigma)
 
     def kept(v: Array, z: Array) -> Array:
-        return z + of_rows(problem, 1 / factor, v) * (v - z)
+        return z + of_rows(1 / factor, v) * (v - z)
 
     tail: Tail | None = None
     for _, v, z in reversed(near.tail):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from cscopt import fft, kernels
-from cscopt.backend import Array, namespace, per_item
+from cscopt.backend import Array, of_rows, per_item
 from cscopt.kernels import Levels
 from cscopt.levels import OnGrid
 from cscopt.penalties import Penalty
@@ -93,7 +93,7 @@ def proximal(problem: CSCProblem, point: Point, rho: Array, sigma: Array) -> Nea
     if point.data is None:
         return Near(z, found, None)
     ahead, moved = _moved(problem, point.data, sigma)
-    return Near(z, found, of_rows(problem, sigma, ahead) * (ahead - moved))
+    return Near(z, found, of_rows(sigma, ahead) * (ahead - moved))
 
 
 def quadratic(
@@ -134,30 +134,17 @@ def change(problem: CSCProblem, metric: Metric, point: Point, near: Near, x: Arr
 def fit_multiplier(problem: CSCProblem, data: Data, sigma: Array) -> Array:
     """The dual of the fit, as its data term keeps dual points."""
     ahead, moved = _moved(problem, data, sigma)
-    return problem.datafit.multiplier(ahead, moved, of_rows(problem, sigma, ahead)[(..., *(0,) * (ahead.ndim - 1))])
+    return problem.datafit.multiplier(ahead, moved, of_rows(sigma, ahead)[(..., *(0,) * (ahead.ndim - 1))])
 
 
 def _moved(problem: CSCProblem, data: Data, sigma: Array) -> tuple[Array, Array]:
-    ahead = data.u + data.q / of_rows(problem, sigma, data.u)
+    ahead = data.u + data.q / of_rows(sigma, data.u)
     return ahead, problem.datafit.moved(ahead, sigma)
 
 
 def folded(problem: CSCProblem, spectrum: Array) -> Array:
     """The spectrum of A D x from that of D x, where A is folded into the filters; else of D x."""
     return spectrum if problem.system.factor is None else spectrum * problem.system.factor
-
-
-def of_rows(problem: CSCProblem, items: Array, array: Array) -> Array:
-    """One number an item, for an array with any number of rows an item."""
-    xp = namespace(items)
-    values = xp.repeat(xp.astype(items, problem.real, copy=False), array.shape[0] // items.shape[0])
-    return per_item(values, array.ndim)
-
-
-def squares(array: Array, batch: int) -> Array:
-    """‖a‖² of each item, in float64."""
-    xp = namespace(array)
-    return xp.sum(xp.reshape(xp.abs(array) ** 2, (batch, -1)), axis=1, dtype=xp.float64)
 
 
 def known_norm(problem: CSCProblem) -> float | None:
