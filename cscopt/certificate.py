@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cscopt.backend import Array, namespace, per_item
 from cscopt.curved_dual import curved_dual
-from cscopt.penalties.base import best_scale, scaled_dual
+from cscopt.penalties.base import best_scale, scaled_dual, unless_negative
 from cscopt.penalties.differences import Differences
 from cscopt.problem import CSCProblem, check_problem
 from cscopt.stationarity import kkt_residual
@@ -85,12 +85,9 @@ def certify(problem: CSCProblem, codes: Array) -> Certificate:
     check_problem(problem)
     found = certify_rows(problem, problem.embed(codes))
     found = settled(found, rounding(problem, found.objective))
-    if not problem.penalty.nonnegative:
+    if not (problem.penalty.nonnegative and problem.penalty.convex):
         return found
-    xp = namespace(codes)
-    infeasible = xp.any(codes < 0, axis=tuple(range(1, codes.ndim)))
-    objective = xp.where(infeasible, xp.full_like(found.objective, float("inf")), found.objective)
-    return compare(objective, found.dual)
+    return compare(unless_negative(found.objective, codes), found.dual)
 
 
 def certify_rows(problem: CSCProblem, rows: Array) -> Certificate:

@@ -51,14 +51,17 @@ def stationarity(
     data : (array, array), optional
         q, and σ of each item, of a fit other than least squares.
     """
-    synthesis, batch = problem.synthesis, problem.batch
-    codes = synthesis.crop(rows)
-    xp, misses = namespace(codes), namespace(codes).zeros_like(problem.datafit.energy)
+    synthesis, fit, batch = problem.synthesis, problem.datafit, problem.batch
+    codes, spectrum = synthesis.crop(rows), problem.system.synthesize(rows)
+    xp, misses = namespace(codes), namespace(codes).zeros_like(fit.energy)
     if data is None:
-        pull = problem.gradient(codes)
+        back = fit.gradient(spectrum)
     else:
-        pull = problem.correlations(problem.datafit.back(data[0]))
-        misses = step * data[1] * _missed_data(problem, rows, *data)
+        q, sigma = data
+        back, seen = fit.back(q), fit.predict(spectrum)
+        missed = seen - fit.moved(seen + q / of_rows(sigma, q), sigma)
+        misses = step * sigma * squares(missed, batch)
+    pull = problem.correlations(back)
     own = of_rows(step, codes)
     size = xp.maximum(squares(codes, batch), step**2 * squares(pull, batch))
     for part, q in zip(problem.penalty.tail, duals or [], strict=True):
@@ -87,10 +90,3 @@ def stationary_bound(problem: CSCProblem, sigma: Array | None = None) -> Array:
         bound = 2 * problem.curvature
     copies, xp = problem.synthesis.copies, namespace(weight)
     return xp.astype(bound if copies is None else bound * xp.max(copies), xp.float64)
-
-
-def _missed_data(problem: CSCProblem, rows: Array, q: Array, sigma: Array) -> Array:
-    """‖A D x − prox_{f/σ}(A D x + q/σ)‖² of each item."""
-    fit = problem.datafit
-    seen = fit.predict(problem.system.synthesize(rows))
-    return squares(seen - fit.moved(seen + q / of_rows(sigma, q), sigma), problem.batch)

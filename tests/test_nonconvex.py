@@ -293,3 +293,14 @@ def test_bad_input(rng):
     with pytest.raises(ValueError, match="TotalVariation must be added to a penalty"):
         CSCProblem(y, bank, TotalVariation(0.1) + TotalVariation(0.1, of="reconstruction"))
     assert L0(0.1, nonnegative=True).value(-np.ones((1, 4, 3, 3)))[0] == np.inf
+
+
+def test_certify_tells_the_residual(rng):
+    """Of non-negative codes, too, and an infinite objective of others."""
+    y, bank = planted(rng)
+    problem = CSCProblem(y, bank, L0(0.03, nonnegative=True))
+    answer = solve(problem, tol=1e-6, max_iter=20_000)
+    found = cscopt.certify(problem, answer.codes)
+    np.testing.assert_array_equal(found.gap, kkt_residual(problem, answer.codes))
+    assert found.objective[0] == pytest.approx(answer.objective, rel=1e-12)
+    assert cscopt.certify(problem, answer.codes - 1).objective[0] == np.inf

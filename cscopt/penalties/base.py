@@ -170,6 +170,12 @@ def total(x: Array) -> Array:
     return xp.sum(x, axis=over_items(x), dtype=xp.float64)
 
 
+def unless_negative(values: Array, codes: Array) -> Array:
+    """Values of each item, infinite where one of its codes is negative."""
+    xp = namespace(codes)
+    return xp.where(xp.any(codes < 0, axis=over_items(codes)), xp.full_like(values, float("inf")), values)
+
+
 def squared(x: Array) -> Array:
     """|x|², entry by entry."""
     return namespace(x).real(namespace(x).conj(x) * x) if is_complex(x) else x * x

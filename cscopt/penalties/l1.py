@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cscopt import checks
 from cscopt.backend import Array, is_complex, namespace
 from cscopt.kernels.entrywise import shrinkage, weighted_l1
-from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual
+from cscopt.penalties.base import Penalty, best_scale, over_items, scaled_dual, unless_negative
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +51,7 @@ class L1(Penalty):
         lam = self.resolve(tuple(codes.shape), codes)
         parts = (xp.real(codes), xp.imag(codes)) if self.parts and is_complex(codes) else (codes,)
         values = sum(weighted_l1(part, lam) for part in parts)
-        if self.nonnegative:
-            infeasible = xp.any(codes < 0, axis=over_items(codes))
-            values = xp.where(infeasible, xp.full_like(values, float("inf")), values)
-        return values
+        return unless_negative(values, codes) if self.nonnegative else values
 
     def prox(self, v: Array, step_size: float | Array = 1.0) -> Array:
         """argmin over x of ½‖x − v‖² + step_size · g(x)."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from cscopt import checks
 from cscopt.backend import Array, is_array, namespace
 from cscopt.kernels.reference import soft_threshold
-from cscopt.penalties.base import Penalty, over_items, positive_number, total
+from cscopt.penalties.base import Penalty, over_items, positive_number, total, unless_negative
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,7 @@ class L0(Penalty):
         lam = self.resolve(tuple(codes.shape), codes)
         xp = namespace(codes)
         values = total(xp.where(codes != 0, xp.broadcast_to(lam, codes.shape), xp.zeros_like(lam)))
-        if self.nonnegative:
-            infeasible = xp.any(codes < 0, axis=over_items(codes))
-            values = xp.where(infeasible, xp.full_like(values, float("inf")), values)
-        return values
+        return unless_negative(values, codes) if self.nonnegative else values
 
     def zero_violation(self, correlations: Array) -> Array:
         """max |c|² / 2Λ of each item, over ‖W A d‖²: no atom alone is worth its Λ where it is less."""

@@ -20,7 +20,8 @@ class Sum(Penalty):
     One part, the `head`, is met by its proximal map, so that codes are sparse as it makes them; the others (`tail`) are
     split off. The head is an `L0` if there is one, as its value jumps; else non-negative where a part is, and else an
     `L1`. There must be at least one part that is not a `TotalVariation`. Only 'primal-dual' serves sums. As part of a
-    problem a `GradientL1` is two parts, its ℓ1 norm and its quadratic; an `L0` beside a non-negative part is so, too.
+    problem a `GradientL1` is two parts, its ℓ1 norm and its quadratic. An `L0` beside a non-negative part is made
+    non-negative, too.
 
     Parameters
     ----------

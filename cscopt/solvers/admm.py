@@ -108,7 +108,8 @@ class ADMM(Solver):
         checks.count(self.period, "period", 1)
 
     def check(self, problem: CSCProblem) -> None:
-        self.check_convex(problem)
+        if not problem.penalty.convex:
+            raise ValueError("admm needs a convex penalty")
         if not (problem.datafit.quadratic or problem.datafit.folded):
             raise ValueError(
                 f"admm needs forward= to be a convolution on a circular boundary for fit={problem.fit.name!r}"
@@ -124,11 +125,8 @@ class ADMM(Solver):
         xp = namespace(v)
         zero = xp.zeros_like(problem.datafit.energy)
         data = None if problem.datafit.spectral else first_split(problem, spectrum, x0 is not None)
-        rho = zero + (
-            self.rho
-            if self.rho is not None
-            else first_rho(problem, None if data is None or data.fitted is None else data.sigma)
-        )
+        own = None if data is None or data.fitted is None else data.sigma
+        rho = zero + (self.rho if self.rho is not None else first_rho(problem, own))
         if x0 is not None:
             u = multiplier(problem, v, spectrum, problem.per_row(rho))
             spectrum = ahead(problem, v - u)

@@ -21,20 +21,19 @@ def beginning(problem: CSCProblem, bound: Array, warm: bool) -> Array:
     map keeps what a descent would.
     """
     fit, synthesis, like = problem.datafit, problem.synthesis, problem.code_like
-    if problem.penalty.convex or (problem.forward is None and not warm):
+    if problem.penalty.convex:
         return first_rho(problem) * bound
     if warm:
         return stationary_bound(problem, None if fit.quadratic else fit.first_sigma)
-    if not (fit.quadratic or fit.folded):
-        return first_rho(problem, fit.first_sigma * bound)
-    xp, shape = namespace(like), (problem.batch * synthesis.groups, synthesis.image_channels)
+    if problem.forward is None:
+        return first_rho(problem)
+    xp, shape, mean = namespace(like), (problem.batch * synthesis.groups, synthesis.image_channels), bound
     if fit.folded:
         power = xp.abs(problem.system.factor) ** 2
         mean = first_sigma(problem, xp.broadcast_to(power, (*shape, *power.shape[-len(synthesis.grid) :])))
-    else:
-        mean = first_sigma(
-            problem, response(fit, xp.zeros((*shape, *synthesis.grid), dtype=like.dtype, device=like.device))
-        )
+    elif fit.quadratic:
+        image = xp.zeros((*shape, *synthesis.grid), dtype=like.dtype, device=like.device)
+        mean = first_sigma(problem, response(fit, image))
     return first_rho(problem, mean if fit.quadratic else mean * fit.first_sigma)
 
 

@@ -40,11 +40,6 @@ class Solver:
         if not problem.datafit.quadratic:
             raise ValueError(f"{self.name} serves least squares alone, not fit={problem.fit.name!r}")
 
-    def check_convex(self, problem: CSCProblem) -> None:
-        """Raise if the penalty is not convex."""
-        if not problem.penalty.convex:
-            raise ValueError(f"{self.name} needs a convex penalty")
-
     def arrays_for(self, problem: CSCProblem) -> int:
         """`arrays`, and what this problem adds: levels by place, sweeps in stages, or spectra for a quadratic part."""
         if problem.fused:

@@ -153,11 +153,10 @@ class PrimalDual(Solver):
         relaxation = self.relaxation if problem.penalty.convex else min(self.relaxation, 1.0)
         point = map_arrays(lambda old, new: old + relaxation * new, point, moved)
         state = replace(state, point=point, bound=bound, iteration=state.iteration + 1)
-        if not problem.penalty.convex:
-            return state
-        if self.adaptive and point.data is not None and state.iteration in _WEIGHED:
+        adaptive = self.adaptive and problem.penalty.convex
+        if adaptive and point.data is not None and state.iteration in _WEIGHED:
             state = _scaled(problem, state, weight(problem, state.point, state.rho, state.sigma))
-        if self.adaptive and point.data is None and state.iteration in _BALANCED:
+        if adaptive and point.data is None and state.iteration in _BALANCED:
             z = proximal(problem, state.point, state.rho, state.sigma).z
             state = _scaled(problem, state, balance(problem, state.point, z, x, near.z))
         if state.total is None:
@@ -191,19 +190,14 @@ class PrimalDual(Solver):
 
     def _grown(self, problem: CSCProblem, state: PrimalDualState) -> PrimalDualState:
         """With a larger ρ where the KKT residual does not fall, and the multipliers as they are."""
-        residual, fit, xp = self.kkt_residual(problem, state), problem.datafit, namespace(state.rho)
-        most = _MOST * stationary_bound(problem, None if fit.quadratic else state.sigma)
-        factor = xp.clip(most / state.rho, 1.0, _GROWTH)
+        residual, xp = self.kkt_residual(problem, state), namespace(state.rho)
+        factor = xp.clip(_MOST * _bound(problem, state) / state.rho, 1.0, _GROWTH)
         grows = residual > _SLOW * state.gap
         grown = _scaled(problem, state, xp.where(grows, factor, xp.ones_like(factor)))
         return replace(grown, sigma=state.sigma, gap=residual)
 
     def rows(self, problem: CSCProblem, state: PrimalDualState) -> Array:
-        z = proximal(problem, state.point, state.rho, state.sigma).z
-        if problem.datafit.quadratic or not problem.fit.constrained:
-            return z
-        shrinkage = problem.datafit.shrinkage(problem.system.synthesize(z))
-        return z * per_item(problem.per_row(shrinkage), z.ndim)
+        return _feasible(problem, proximal(problem, state.point, state.rho, state.sigma).z)
 
     def kkt_residual(self, problem: CSCProblem, state: PrimalDualState) -> Array:
         """With step 1/ρ, up to ρ = 4 ‖W A D‖²: the longer it is, the fewer points pass that are no minima.
@@ -212,18 +206,18 @@ class PrimalDual(Solver):
         """
         near = proximal(problem, state.point, state.rho, state.sigma)
         data = None if problem.datafit.quadratic else (near.q, state.sigma)
-        bound, xp = stationary_bound(problem, None if data is None else state.sigma), namespace(state.rho)
+        bound, xp = _bound(problem, state), namespace(state.rho)
         rho = xp.minimum(state.rho, _MOST * bound)
-        residual = stationarity(problem, self.rows(problem, state), 1 / rho, _duals(near, state.rho), data)
+        residual = stationarity(problem, _feasible(problem, near.z), 1 / rho, _duals(near, state.rho), data)
         return residual * xp.maximum(rho / bound, xp.ones_like(rho))
 
     def certify(self, problem: CSCProblem, state: PrimalDualState) -> Certificate:
         """From the codes and the duals; for least squares also from the residual of the next quadratic step."""
         if not problem.penalty.convex:
             return uncertified(problem, self.rows(problem, state), self.kkt_residual(problem, state))
-        fit, point, rows = problem.datafit, state.point, self.rows(problem, state)
+        fit, point = problem.datafit, state.point
         near = proximal(problem, point, state.rho, state.sigma)
-        duals = _duals(near, state.rho)
+        rows, duals = _feasible(problem, near.z), _duals(near, state.rho)
         points = [fit.residual(problem.system.synthesize(rows))] if fit.quadratic else []
         if point.data is not None:
             points.append(fit_multiplier(problem, point.data, state.sigma))
@@ -239,6 +233,19 @@ class PrimalDual(Solver):
 def _restarts(problem: CSCProblem) -> bool:
     """Whether means of the points are kept, to go on from."""
     return bool(problem.penalty.convex and not problem.datafit.quadratic)
+
+
+def _feasible(problem: CSCProblem, z: Array) -> Array:
+    """The codes z, shrunk to where the fit is finite."""
+    if problem.datafit.quadratic or not problem.fit.constrained:
+        return z
+    shrinkage = problem.datafit.shrinkage(problem.system.synthesize(z))
+    return z * per_item(problem.per_row(shrinkage), z.ndim)
+
+
+def _bound(problem: CSCProblem, state: PrimalDualState) -> Array:
+    """Of ‖W A D‖², or σ ‖A D‖² where the fit is not least squares."""
+    return stationary_bound(problem, None if problem.datafit.quadratic else state.sigma)
 
 
 def _duals(near: Near, rho: Array) -> list[Array]:
