@@ -59,8 +59,8 @@ def test_a_planted_dictionary_is_found(seed):
     def taught(filters, lam, epochs):
         return learn(images, Online(lam=lam), filters, max_epochs=epochs, random_state=seed)
 
-    filters = windows(taught(filters, 1.0, 5).dictionary.filters, 8, margin=2)
-    filters = windows(taught(filters, 1.0, 5).dictionary.filters, 8)
+    filters = windows(taught(filters, 1.0, 3).dictionary.filters, 8, margin=2)
+    filters = windows(taught(filters, 1.0, 3).dictionary.filters, 8)
     for count in (28, 24, 20):
         filters = most_used(taught(filters, 1.0, 1), count)
     for lam, count in ((0.7, 20), (0.5, 16), (0.5, 16)):

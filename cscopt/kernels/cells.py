@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.kernels.scalars import compiled, line_of, size, weight_at
+from cscopt.kernels.scalars import compiled, copy, line_of, size, weight_at
 
 
 @compiled
@@ -20,7 +20,7 @@ def cut(image: Any, origin: Any, tile: Any) -> None:
                 b, at = 0, origin[2] % image.shape[3]
                 while b < target.size:
                     many = min(target.size - b, line.size - at)
-                    target[b : b + many] = line[at : at + many]
+                    copy(line[at : at + many], target[b : b + many])
                     b, at = b + many, 0
 
 
@@ -119,13 +119,15 @@ def _peaks(lanes: Any, cell: Any, peaks: Any) -> None:
             peaks[-1] = lanes[-1]
         return
     for c in range(peaks.size):
-        peaks[c] = lanes[c * cell : (c + 1) * cell].max()
+        peaks[c] = lanes[c * cell]
+        for e in range(c * cell + 1, min((c + 1) * cell, lanes.size)):
+            peaks[c] = max(peaks[c], lanes[e])
 
 
 @compiled
 def _top(values: Any, fold: Any) -> Any:
     """The largest of all, by halves, which the compiler vectorises too."""
-    fold[:] = values
+    copy(values, fold)
     n = values.size
     while n > 1:
         half = (n + 1) // 2

@@ -8,7 +8,7 @@ import numpy as np
 
 from cscopt.kernels.atoms import add, correlation, inner
 from cscopt.kernels.lines import address_of
-from cscopt.kernels.scalars import compiled, is_given, part_of, shrink, size
+from cscopt.kernels.scalars import compiled, copy, is_given, part_of, shrink, size
 from cscopt.kernels.team import wait
 
 _RISE = 1e-5
@@ -63,8 +63,8 @@ def descend(
             total = reports[:, 0].sum()
             clock = 1.0 if total > height else clock
             if total > (1 + _RISE) * height:
-                image[mine[0] : mine[1]] = image_before[mine[0] : mine[1]]
-                values[my_codes[0] : my_codes[1]] = values_before[my_codes[0] : my_codes[1]]
+                copy(image_before[mine[0] : mine[1]], image[mine[0] : mine[1]])
+                copy(values_before[my_codes[0] : my_codes[1]], values[my_codes[0] : my_codes[1]])
             else:
                 height = total
         later = (1 + np.sqrt(1 + 4 * clock * clock)) / 2

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cscopt.kernels.pool import each_chunk
-from cscopt.kernels.scalars import BLOCK, compiled, square
+from cscopt.kernels.scalars import BLOCK, compiled, copy, square
 
 _CHUNK = 4 * BLOCK
 
@@ -38,7 +38,7 @@ def _change(
         e = min(b + BLOCK, end)
         denominator, rest = denominators[: e - b], residual[b:e]
         denominator[:] = rho / rho
-        rest[:] = s[b:e]
+        copy(s[b:e], rest)
         for m in range(z.shape[0]):
             _take(bank[m, b:e], z[m, b:e], bend[m], laplacian[b:e], rho, sigma, denominator, rest)
         for i in range(rest.size):

@@ -44,6 +44,13 @@ def inlined(function: Function) -> Function:
     return njit(nogil=True, inline="always", **OPTIONS)(function)
 
 
+@compiled
+def copy(source: Any, target: Any) -> None:
+    """target[:] = source along one axis, which Numba compiles for seconds: its error may have to name the shapes."""
+    for i in range(target.size):
+        target[i] = source[i]
+
+
 def shrink(v: Any, t: Any, nonnegative: Any) -> Any:
     """Soft threshold; `nonnegative` is None or True (a type, so that the choice is compiled away)."""
 
