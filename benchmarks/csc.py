@@ -52,7 +52,7 @@ def limit(problem: CSCProblem) -> Callable[[], None]:
 
 
 def one(side: int, dictionary: str, solver: str) -> dict[str, float]:
-    """Memory that ten iterations add to a process, and the bytes of one array of maps."""
+    """What twenty iterations (ADMM balances at the tenth) add to a process, and that in arrays of all maps."""
     problem = camera_problem(side, dictionary, LAM)
     small = camera_problem(64, dictionary, LAM)
     solvers = {"ADMM": ADMM(), "FISTA": FISTA(), "ISTA": ISTA()}
@@ -60,7 +60,7 @@ def one(side: int, dictionary: str, solver: str) -> dict[str, float]:
     step()
     before = peak_mib()
     step = sporco_stepper(problem) if solver == "SPORCO ADMM" else stepper(problem, solvers[solver])
-    for _ in range(10):
+    for _ in range(20):
         step()
     maps = problem.synthesis.maps_bytes(1, problem.code_like) / 2**20
     return {"MiB": peak_mib() - before, "arrays of the maps": (peak_mib() - before) / maps}

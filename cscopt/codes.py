@@ -50,8 +50,12 @@ class SparseCodes:
     def from_dense(cls, codes: Array) -> SparseCodes:
         """Non-zeros of dense codes of any library."""
         dense = to_numpy(codes)
-        index = np.flatnonzero(dense)
-        return cls(index.astype(np.int64), dense.reshape(-1)[index], dense.shape)
+        checks.extents(dense.shape, "shape")
+        maps = dense.reshape((-1, *dense.shape[2:]))
+        found = [np.flatnonzero(each) for each in maps]  # map by map: codes cut out of a grid are not copied as a whole
+        values = [each.reshape(-1)[at] for each, at in zip(maps, found, strict=True)]
+        index = [at.astype(np.int64) + k * maps[0].size for k, at in enumerate(found)]
+        return cls(np.concatenate(index), np.concatenate(values), dense.shape)
 
     def __len__(self) -> int:
         return len(self.values)

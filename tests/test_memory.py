@@ -46,7 +46,7 @@ def test_no_solve_holds_more_arrays_of_maps_than_counted(name, boundary):
         one, served = problem.synthesis.maps_bytes(1, signal), served + 1
         tracemalloc.start()
         try:
-            solve(problem, method, tol=0, max_iter=6, check_every=3)
+            solve(problem, method, tol=0, max_iter=12, check_every=6)  # ADMM balances at 10
             held = tracemalloc.get_traced_memory()[1] / one
         finally:
             tracemalloc.stop()

@@ -63,8 +63,9 @@ class Batch(Engine):
         for sample in samples:
             solution = self._coded(state, sample)
             rows.append(measured(solution))
-            problem, sparse, codes = solution.problem, solution.sparse_codes, codes_of(solution)
-            del solution  # what else its solver keeps
+            sparse, codes = solution.sparse_codes, codes_of(solution)
+            problem = self.problem(sample.image, state.filters, sample.mask)  # without the spectra of the filters
+            del solution  # and what its solver keeps
             memory |= codes_kept(sample.number, sparse)
             if masked:
                 total.add(problem, sparse)

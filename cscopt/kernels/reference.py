@@ -89,6 +89,13 @@ class Levels(NamedTuple):
             weight = weight[rows, ...]
         return Levels(level, weight, self.nonnegative)
 
+    def of_maps(self, maps: slice) -> Levels:
+        """Those of some maps."""
+        weight = self.weight
+        if weight is not None and weight.shape[1] > 1:
+            weight = weight[:, maps, ...]
+        return Levels(self.level[:, maps], weight, self.nonnegative)
+
 
 def soft_threshold(v: Array, threshold: Array | float, nonnegative: bool = False) -> Array:
     """Proximal map of t|x|: sign(v) max(|v| − t, 0); the modulus shrinks where v is complex.

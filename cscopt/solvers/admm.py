@@ -129,7 +129,9 @@ class ADMM(Solver):
         rho = zero + (self.rho if self.rho is not None else first_rho(problem, own))
         if x0 is not None:
             u = multiplier(problem, v, spectrum, problem.per_row(rho))
-            spectrum = ahead(problem, v - u)
+            v -= u  # z, and then v = z + 2 u, in place
+            spectrum = ahead(problem, v)
+            u *= 2
             v += u
         elif problem.penalty.curved:
             spectrum = ahead(problem, v)
@@ -210,7 +212,7 @@ class ADMM(Solver):
         )
 
     def _balance(self, problem: CSCProblem, state: ADMMState) -> ADMMState:
-        """Change ρ where the residuals are out of balance, keeping y and the multiplier ρ u."""
+        """Change ρ where the residuals are out of balance, keeping y and the multiplier ρ u; v in place."""
         xp = namespace(state.rho)
         ratio = state.primal / xp.where(state.dual_change > 0, state.dual_change, xp.ones_like(state.rho))
         usable = (state.primal > 0) & (state.dual_change > 0)
@@ -218,10 +220,13 @@ class ADMM(Solver):
         factor = xp.where((factor > 1.2) | (factor < 1 / 1.2), factor, xp.ones_like(factor))
         if not bool(xp.any(factor != 1)):
             return state
-        y = self._proximal(problem, state)[0]
-        kept = per_item(problem.per_row(1 / factor), y.ndim)
-        v = y + kept * (state.v - y)
-        return replace(state, v=v, spectrum=ahead(problem, 2 * y - v), rho=state.rho * factor)
+        y, v = self._proximal(problem, state)[0], state.v
+        v -= y
+        v *= per_item(problem.per_row(1 / factor), v.ndim)
+        v += y
+        y *= 2
+        y -= v
+        return replace(state, v=v, spectrum=ahead(problem, y), rho=state.rho * factor)
 
     def rows(self, problem: CSCProblem, state: ADMMState) -> Array:
         y = self._proximal(problem, state)[0]

@@ -151,14 +151,15 @@ class PrimalDual(Solver):
                 break
             bound = raised
         relaxation = self.relaxation if problem.penalty.convex else min(self.relaxation, 1.0)
-        point = map_arrays(lambda old, new: old + relaxation * new, point, moved)
+        point, old = map_arrays(lambda old, new: old + relaxation * new, point, moved), near.z
+        del moved, spectra, near  # arrays as large as all maps
         state = replace(state, point=point, bound=bound, iteration=state.iteration + 1)
         adaptive = self.adaptive and problem.penalty.convex
         if adaptive and point.data is not None and state.iteration in _WEIGHED:
             state = _scaled(problem, state, weight(problem, state.point, state.rho, state.sigma))
         if adaptive and point.data is None and state.iteration in _BALANCED:
             z = proximal(problem, state.point, state.rho, state.sigma).z
-            state = _scaled(problem, state, balance(problem, state.point, z, x, near.z))
+            state = _scaled(problem, state, balance(problem, state.point, z, x, old))
         if state.total is None:
             return state
         total = map_arrays(lambda a, b: a + b, state.total, state.point)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cscopt import kernels
 from cscopt.backend import Array, namespace, per_item
-from cscopt.kernels import Levels
+from cscopt.kernels import Levels, Regularizer
 from cscopt.problem import CSCProblem
 
 _STEPS = 2
@@ -33,8 +35,17 @@ def multiplier(problem: CSCProblem, y: Array, spectrum: Array, rho: Array, other
     u = xp.astype(q, y.dtype, copy=False)
     del q
     u /= per_item(rho, u.ndim)  # here and below in place: each array is as large as all maps
-    kernel = kernels.for_array(y) if isinstance(problem.levels, Levels) else kernels.reference
+    if not isinstance(problem.levels, Levels):
+        _moved(u, y, problem.levels, rho, kernels.reference)
+        return u
+    for m in range(u.shape[1]):  # a map at a time, for its proximal map depends on no other
+        part = slice(m, m + 1)
+        _moved(u[:, part, ...], y[:, part, ...], problem.levels.of_maps(part), rho, kernels.for_array(y))
+    return u
+
+
+def _moved(u: Array, y: Array, levels: Regularizer, rho: Array, kernel: Any) -> None:
+    """u to a subgradient of g/ρ near y, in place."""
     for _ in range(_STEPS):
         u += y
-        u -= kernel.proximal(u, problem.levels, 1 / rho)[0]
-    return u
+        u -= kernel.proximal(u, levels, 1 / rho)[0]
