@@ -1,11 +1,13 @@
 """Sweeps in stages, and what penalties compile for NumPy, against the array-API code that other libraries run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import strict
 from test_kernels import assert_same
 
-from cscopt import L0, L1, ConvDictionary, CSCProblem, ElasticNet, GradientL1, GroupL1, L1MinusL2, set_threads
+from cscopt import ADMM, L0, L1, ConvDictionary, CSCProblem, ElasticNet, GradientL1, GroupL1, L1MinusL2, set_threads
 from cscopt.backend import to_numpy
 from cscopt.kernels import reference, staged
 from cscopt.solvers.curved import quadratic_step
@@ -125,6 +127,19 @@ def test_an_identity_as_a_proximal_map_is_not_written_to(rng):
         common = image, problem.system.filters, problem.levels
         found = getattr(staged, function)(*[a.copy() for a in states], *common, *options)
         assert_same(found, getattr(reference, function)(*states, *common, *options), 1e-11)
+
+
+def test_balancing_keeps_the_codes_of_an_identity_as_a_proximal_map(rng):
+    class Nothing(ElasticNet):
+        def prox(self, v, step_size=1.0):
+            return v
+
+    problem = CSCProblem(rng.standard_normal((1, 1, 20, 21)), rng.standard_normal((3, 1, 4, 4)), Nothing(1.0, 1.0))
+    solver, v = ADMM(rho=1.0), problem.embed(rng.standard_normal(problem.codes_shape))
+    state = replace(solver.init(problem), v=v.copy(), primal=np.array([1.0]), dual_change=np.array([1e-3]))
+    balanced = solver._balance(problem, state)
+    assert balanced.rho != state.rho
+    np.testing.assert_array_equal(balanced.v, v)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])

@@ -9,9 +9,10 @@ from typing import ClassVar
 from cscopt import checks
 from cscopt.backend import Array, namespace, per_item
 from cscopt.certificate import Certificate, certify_point, certify_spectrum, compare, dual_value
+from cscopt.kernels import Levels
 from cscopt.penalties import L0
 from cscopt.problem import CSCProblem
-from cscopt.solvers.base import Solver, start
+from cscopt.solvers.base import Solver, copy, start
 from cscopt.solvers.curved import ahead, curved_certificate, curved_step
 from cscopt.solvers.mark import mark
 from cscopt.solvers.normal import fitted_at
@@ -221,6 +222,8 @@ class ADMM(Solver):
         if not bool(xp.any(factor != 1)):
             return state
         y, v = self._proximal(problem, state)[0], state.v
+        if not isinstance(problem.levels, Levels):
+            y = copy(y)  # a penalty of one's own may have returned v itself
         v -= y
         v *= per_item(problem.per_row(1 / factor), v.ndim)
         v += y
