@@ -51,13 +51,13 @@ stages = learner.learned_.snapshots
 _, axes = plt.subplots(1, 4, figsize=(14, 3.8), layout="constrained")
 for axis, epoch in zip(axes, (0, 1, 2, 6), strict=True):
     axis.imshow(plot.mosaic(cscopt.ConvDictionary(stages[epoch]), 5), cmap="gray")
-    axis.set_title(f"after {epoch} epochs")
+    axis.set_title(f"epochs: {epoch}")
     axis.set_axis_off()
 
 # %%
 _, axis = plt.subplots(figsize=(6, 3), layout="constrained")
 axis.plot(learner.history_["step"], learner.history_["objective"], ".-")
-axis.set(xlabel="step", ylabel="objective of the step's picture")
+_ = axis.set(xlabel="step", ylabel="objective of the step's picture")
 
 # %% [markdown]
 # The same learner fits scikit-learn's pipelines and searches: `fit`, `partial_fit`, `transform`, `inverse_transform`,

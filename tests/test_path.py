@@ -50,14 +50,17 @@ def test_constraint_forms_have_true_gaps(picture, bank, kind, rng):
     weighted = data * options.get("mask", 1.0)
     epsilon = 0.4 * float(np.linalg.norm(weighted))
     ball = minimise_l1(problem, epsilon, tol=1e-5, max_iter=20_000)
-    codes = ball.solution.codes
+    codes = ball.codes
     image = problem.dictionary.synthesize(codes)
+    np.testing.assert_allclose(ball.reconstruction, image, atol=1e-12)
+    np.testing.assert_array_equal(ball.sparse_codes.to_dense(), codes)
+    assert repr(ball).startswith("ConstrainedSolution(converged, objective=")
     predicted = image if problem.forward is None else problem.forward.apply(image)
     assert np.linalg.norm(weighted - predicted * options.get("mask", 1.0)) <= epsilon * (1 + 1e-12)
     assert ball.objective == pytest.approx(float(L1(lam).value(codes)[0]), rel=1e-9)
     assert 0 <= ball.gap <= 1e-5
     other = l1_ball(problem, ball.objective, tol=1e-5, max_iter=20_000)
-    assert float(L1(lam).value(other.solution.codes)[0]) <= ball.objective * (1 + 1e-12)
+    assert float(L1(lam).value(other.codes)[0]) <= ball.objective * (1 + 1e-12)
     assert 0 <= other.gap <= 1e-5
     assert other.objective == pytest.approx(epsilon**2 / 2, rel=1e-4)
     assert other.scale == pytest.approx(ball.scale, rel=1e-2)
@@ -122,7 +125,7 @@ def test_a_bound_just_below_the_datas_norm(picture, bank, dtype, less):
     epsilon = (1 - less) * float(np.linalg.norm(problem.signal.astype(float)))
     found = minimise_l1(problem, epsilon)
     assert (found.status, found.gap <= 1e-3) == ("converged", True)
-    codes = found.solution.codes.astype(float)
+    codes = found.codes.astype(float)
     assert np.abs(codes).sum() == pytest.approx(found.objective, rel=1e-5)
     best = less * np.sum(problem.signal.astype(float) ** 2) / problem.lambda_max
     assert found.objective == pytest.approx(best, rel=2e-3)
@@ -147,8 +150,8 @@ def test_a_bound_just_below_the_datas_norm_with_other_data(picture, bank, kind, 
     epsilon = (1 - 1e-7) * float(np.linalg.norm(weighted))
     found = minimise_l1(problem, epsilon, method="fista", max_iter=5000)
     assert (found.status, found.gap <= 1e-3) == ("converged", True)
-    assert found.objective == pytest.approx(float(L1(1.0).value(found.solution.codes)[0]), rel=1e-9)
-    image = problem.dictionary.synthesize(found.solution.codes)
+    assert found.objective == pytest.approx(float(L1(1.0).value(found.codes)[0]), rel=1e-9)
+    image = problem.dictionary.synthesize(found.codes)
     predicted = image if problem.forward is None else problem.forward.apply(image)
     assert np.linalg.norm(weighted - predicted * options.get("mask", 1.0)) <= epsilon * (1 + 1e-12)
 

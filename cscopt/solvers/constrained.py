@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cscopt import checks
+from cscopt.backend import Array
 from cscopt.certificate import rounding
+from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver
 from cscopt.solvers.bracket import Assess, Assessment, bracket
@@ -21,6 +23,8 @@ class ConstrainedSolution:
 
     Attributes
     ----------
+    codes, sparse_codes, reconstruction
+        As of a `Solution`.
     solution : Solution
         Of the penalised problem with the λ found, whose codes these are.
     objective : float
@@ -41,6 +45,27 @@ class ConstrainedSolution:
     scale: float
     solves: int
     status: str
+
+    @property
+    def codes(self) -> Array:
+        r"""Codes, (1, maps, \*code space)."""
+        return self.solution.codes
+
+    @property
+    def sparse_codes(self) -> SparseCodes:
+        """Codes as a list of non-zeros (NumPy)."""
+        return self.solution.sparse_codes
+
+    @property
+    def reconstruction(self) -> Array:
+        r"""Σ_m d_m * x_m, (1, channel, \*space); without A and W."""
+        return self.solution.reconstruction
+
+    def __repr__(self) -> str:
+        return (
+            f"ConstrainedSolution({self.status}, objective={self.objective:.6g}, gap={self.gap:.2g}, "
+            f"scale={self.scale:.4g}, solves={self.solves})"
+        )
 
 
 def minimise_l1(
