@@ -176,6 +176,12 @@ def save_image(path: str | Path, image: Any) -> None:
         _imageio().imwrite(temporary, values)
 
 
+def save_floats(path: str | Path, image: Any) -> None:
+    """Write an image (H, W) or (H, W, channels) as it is, in float32, to a TIFF file."""
+    with replacing(path) as temporary:
+        _imageio().imwrite(temporary, np.asarray(image, dtype=np.float32), plugin="tifffile")
+
+
 def _imageio() -> Any:
     import imageio.v3
 

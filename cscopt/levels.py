@@ -94,6 +94,8 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
             raise ValueError(f"boundary='symmetric' serves the penalties {kinds}; got {name}")
         if smooth and synthesis.boundary != "circular":
             raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
+    for part in penalty.tail:
+        part.resolve((batch, *synthesis.codes_shape), like)  # which raises
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)

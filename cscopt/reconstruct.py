@@ -31,6 +31,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
 FILES = ("mask", "kernel", "sensitivities", "truth")
 
 MEASURED = ("mri", "ct")
+
+_SLIGHT = 0.05
+"""How far outside [0, 1] a restored picture may go without a word."""
+
 COMMON = ("truth", "noise", "lam", "beta", "dictionary", "method", "tol", "max_iter")
 
 
@@ -48,7 +52,13 @@ def parser() -> Any:
         help="image, scaled to [0, 1] unless it holds floats, or array as it is (.npy, or .npz of one); "
         "mri: complex k-space, ct: sinogram, as arrays",
     )
-    add("-o", "--output", type=str, required=True, help=f"image to write ({', '.join(PICTURES)})")
+    add(
+        "-o",
+        "--output",
+        type=str,
+        required=True,
+        help=f"image to write ({', '.join(PICTURES)}; .npy and .tif hold any values)",
+    )
     add("--mask", type=str, help="inpaint: where known, mri: where sampled (image: brighter than grey, or array: 1)")
     add("--sensitivities", type=str, help="mri: coil sensitivities (array)")
     add("--kernel", type=str, help="deblur: point spread function (image, scaled to sum one, or array as it is)")
@@ -64,9 +74,9 @@ def parser() -> Any:
     add("--lam", type=float, help="λ, in the units of the image; found if absent")
     add("--beta", type=float, help="strength of the smooth part; 0: none")
     add("--dictionary", type=str, default="natural-8x8x32", help="name or path")
-    add("--method", type=str, default="auto", help="solver")
-    add("--tol", type=float, default=1e-2, help="relative duality gap to reach")
-    add("--max-iter", type=int, default=500, help="iterations at most")
+    add("--method", type=str, help="solver; if absent auto, for super-resolve fista")
+    add("--tol", type=float, help="relative duality gap to reach; 0.01 if absent")
+    add("--max-iter", type=int, help="iterations at most; 500 if absent, for super-resolve 100")
     return result
 
 
@@ -90,16 +100,16 @@ def reconstruct(task: str, source: str, output: str, **options: Any) -> None:
     image = _read(source)
     arrays = {name: _argument(name, path) for name, path in files.items()}
     if task not in MEASURED:
-        arrays["channel_axis"] = -1 if image.ndim == 3 else None
+        arrays["channel_axis"] = -1 if image.ndim == 3 and image.shape[-1] <= 4 else None  # else a volume
     found = run(image, **arrays, **given)
-    _write(output, found)
+    clipped = _write(output, found, peak=task in MEASURED)
     picture = " × ".join(str(n) for n in found.image.shape)
     solution = found.solution
     print(f"{task}: {picture}, λ {found.lam:.4g}, {solution.nonzeros} non-zeros, gap {solution.gap:.1e}")
     print(f"{solution.solver.name}, {solution.iterations} iterations, {solution.seconds:.2f} s: {solution.reason}")
     for name, value in found.metrics.items():
         print(f"  {name:12}{value:8.3f}")
-    print(f"written: {output}")
+    print(f"written: {output}{clipped}")
 
 
 TASKS: dict[str, Callable[..., Restoration]] = {
@@ -153,11 +163,18 @@ def _read(path: str) -> Any:
     return values
 
 
-def _write(path: str, found: Restoration) -> None:
-    values = to_numpy(found.image)
-    if Path(path).suffix.lower() == ".npy":
+def _write(path: str, found: Restoration, peak: bool) -> str:
+    """Write an array or float TIFF as it is (moduli, where complex), or 8 bits, with `peak` white; what 8 bits lost."""
+    values, ending = to_numpy(found.image), Path(path).suffix.lower()
+    if ending == ".npy":
         with io.replacing(path) as temporary:
             np.save(temporary, values)
-        return
-    values = np.abs(values) / max(float(np.abs(values).max()), 1e-30) if np.iscomplexobj(values) else values
-    io.save_image(path, np.clip(values, 0, 1))
+        return ""
+    values = np.abs(values) if np.iscomplexobj(values) else values
+    if ending == ".tif":
+        io.save_floats(path, values)
+        return ""
+    values = values / max(float(np.abs(values).max()), 1e-30) if peak else values
+    io.save_image(path, values)
+    lost = float(np.mean((values < -_SLIGHT) | (values > 1 + _SLIGHT)))
+    return f" ({lost:.1%} of the values were outside [0, 1] and are clipped; .npy or .tif keep them)" if lost else ""

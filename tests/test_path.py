@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from cscopt import L1, ConvDictionary, CSCProblem, GroupL1, datasets, l1_ball, lowpass, minimise_l1, path
+from cscopt import (
+    L1,
+    ConvDictionary,
+    CSCProblem,
+    GroupL1,
+    datasets,
+    from_scipy,
+    l1_ball,
+    lowpass,
+    minimise_l1,
+    path,
+    solve,
+)
 from cscopt.operators import MRI, Blur, Mask, random_mask
 
 
@@ -227,3 +239,39 @@ def test_a_problem_solved_in_parts_counts_them_all(picture, bank):
     assert found.solution.history["seconds"] == sorted(found.solution.history["seconds"])
     short = minimise_l1(problem, 0.5 * float(np.linalg.norm(picture)), method="admm", tol=1e-9, max_iter=60)
     assert short.solution.iterations <= 60
+
+
+def test_the_first_problem_begins_with_given_codes(picture, bank):
+    problem = CSCProblem(picture, bank, 1.0)
+    epsilon = 0.4 * float(np.linalg.norm(picture))
+    found = minimise_l1(problem, epsilon, tol=1e-6)
+    for again in (minimise_l1(problem, epsilon, x0=found.codes), l1_ball(problem, found.objective, x0=found.codes)):
+        assert again.status == "converged"
+    assert path(problem, [0.1], x0=found.codes)[0].status == "converged"
+    for call in (
+        lambda x0: minimise_l1(problem, epsilon, x0=x0),
+        lambda x0: l1_ball(problem, 1.0, x0=x0),
+        lambda x0: path(problem, [0.1], x0=x0),
+    ):
+        with pytest.raises(ValueError, match="codes must"):
+            call(np.ones(3))
+    for call in (lambda s: minimise_l1(problem, epsilon, state=s), lambda s: path(problem, [0.1], state=s)):
+        with pytest.raises(TypeError, match="begin with its codes"):
+            call(found.solution.state)
+
+
+@pytest.mark.parametrize(
+    ("method", "fit"), [("admm", "l2"), ("primal-dual", "l2"), ("fista", "l2"), ("primal-dual", "l1")]
+)
+def test_an_operator_in_double_precision_leaves_single_precision_alone(rng, method, fit):
+    """It goes on from its own state, and the constraint forms, which do so inside, are solved."""
+    forward = from_scipy(rng.standard_normal((30, 36)), (1, 6, 6), (30,))
+    signal, filters = (rng.standard_normal(s).astype(np.float32) for s in ((1, 30), (3, 1, 2, 2)))
+    problem = CSCProblem(signal, filters, 1.0, forward=forward, fit=fit)
+    problem = problem.with_penalty(0.1 * problem.lambda_max)
+    found = solve(problem, method, tol=0, max_iter=20)
+    assert found.codes.dtype == found.reconstruction.dtype == np.float32
+    assert solve(problem, method, tol=0, max_iter=20, state=found.state).objective <= found.objective * (1 + 1e-5)
+    if fit == "l2":
+        whole = problem.with_penalty(1.0)
+        assert minimise_l1(whole, 0.5 * np.linalg.norm(signal), method=method, max_iter=20_000).gap <= 1e-3

@@ -151,7 +151,7 @@ def test_reconstruct_ct_by_astra(truth, tmp_path, capsys):
     np.save(tmp_path / "data.npy", data)
     target = tmp_path / "out.npy"
     assert main(["reconstruct", "ct", str(tmp_path / "data.npy"), "-o", str(target), "--max-iter", "20"]) == 0
-    assert "fista" in capsys.readouterr().out
+    assert "admm" in capsys.readouterr().out
     assert np.load(target).shape == (67, 67)
 
 
@@ -353,3 +353,64 @@ def test_inpaint_refuses_what_is_not_finite_where_it_is_known(truth):
     known = missing_pixels(truth.shape, 0.5, 0)
     with pytest.raises(ValueError, match="image must be finite; it contains NaN"):
         cscopt.inpaint(np.where(known, np.nan, truth).astype(np.float32), known)
+
+
+def test_a_constant_that_the_operator_does_not_see_is_not_made_up(truth):
+    """A of it is zero, or rounding: a kernel whose sum is 5.6e-17, k-space without its origin."""
+    edges = np.array([[0.1, 0.2, -0.3]])
+    data = Blur((1, *truth.shape), edges).apply(truth[None, None].astype(float))[0, 0]
+    found = cscopt.deblur(data + 0.01 * np.random.default_rng(0).standard_normal(data.shape), edges, noise=0.01)
+    assert np.abs(found.image).max() < 5
+    mask = np.ones((67, 61), bool)
+    mask[33, 30] = False
+    picture = truth[:67, :61].astype(np.complex64)
+    found = cscopt.reconstruct_mri(MRI(mask).apply(picture[None, None])[0, 0], mask, max_iter=20)
+    assert np.abs(found.image - (picture - picture.mean())).max() < 0.5
+
+
+def test_mri_does_not_depend_on_the_unit_of_the_coils(truth):
+    """Nor on how far Σ|s|² is from one: the first estimate is divided by it."""
+    side = len(truth)
+    ramp = np.linspace(0.2, 1, side)[:, None] * np.ones(side)
+    coils, mask = np.stack([ramp, 1j * (1.2 - ramp)]), random_mask(truth.shape, 2, rng=0)
+    answers = []
+    for unit in (1.0, 10.0):
+        data = MRI(mask, unit * coils).apply(truth[None, None].astype(complex))[0]
+        answers.append(cscopt.reconstruct_mri(data, mask, unit * coils, truth=truth.astype(float), max_iter=60))
+    np.testing.assert_allclose(answers[1].image, answers[0].image, atol=1e-6)
+    assert answers[0].metrics["psnr"] > answers[0].metrics["psnr_first"] > 20
+
+
+@pytest.mark.parametrize("kernel", [(4, 4), (3, 2), (5, 4)])
+def test_the_valid_part_of_a_blur_by_an_even_kernel_lies_where_it_should(truth, kernel):
+    """By the kernel that changes nothing."""
+    same = np.zeros(kernel)
+    same[tuple(k // 2 for k in kernel)] = 1
+    data = Blur((1, *truth.shape), same, "none").apply(truth[None, None].astype(float))[0, 0]
+    found = cscopt.deblur(data, same, lam=10.0, beta=1e-3, boundary="none", truth=truth.astype(float))
+    inside = (slice(4, -4),) * 2
+    np.testing.assert_allclose(found.image[inside], truth[inside], atol=0.02)
+
+
+def test_the_command_keeps_units_or_says_that_it_does_not(tmp_path, truth, capsys):
+    counts = 1000 * truth
+    np.save(tmp_path / "counts.npy", counts)
+
+    def run(target, *more, task="denoise", source="counts.npy"):
+        return main(["reconstruct", task, str(tmp_path / source), "-o", str(tmp_path / target), *more])
+
+    for target in ("a.npy", "a.tif", "a.png"):
+        assert run(target, "--lam", "100") == 0
+    assert "of the values were outside [0, 1] and are clipped" in capsys.readouterr().out
+    np.testing.assert_array_equal(io.load_image(tmp_path / "a.tif"), np.load(tmp_path / "a.npy"))
+    colour = np.stack([counts, counts, 0 * counts], axis=-1)[:40, :48]
+    np.save(tmp_path / "colour.npy", colour)
+    assert run("b.tif", "--lam", "100", source="colour.npy") == 0
+    assert io.load_image(tmp_path / "b.tif").shape == colour.shape
+    np.save(tmp_path / "volume.npy", counts.reshape(9, 32, 32))
+    assert run("c.npy", "--lam", "100", source="volume.npy") == 2
+    np.save(tmp_path / "small.npy", truth[:32, :32])
+    assert run("d.npy", "--scale", "2", task="super-resolve", source="small.npy") == 0
+    assert "fista, 100 iterations" in capsys.readouterr().out
+    expected = cscopt.super_resolve(truth[:32, :32], 2)
+    np.testing.assert_array_equal(np.load(tmp_path / "d.npy"), expected.image)

@@ -22,9 +22,21 @@ def on_grid(synthesis: Synthesis, image: Array) -> Array:
     return pad(rows_of(synthesis, image), synthesis.grid, synthesis.offset)
 
 
+def precise(array: Array, like: Array) -> Array:
+    """An array, real or complex, in the precision of another: operators of one's own may compute in another."""
+    xp = namespace(array)
+    kind = xp.result_type(real_dtype(like), xp.complex64) if is_complex(array) else real_dtype(like)
+    return xp.astype(array, kind, copy=False)
+
+
+def applied(forward: LinearOperator | None, image: Array) -> Array:
+    """A x."""
+    return image if forward is None else precise(forward.apply(image), image)
+
+
 def back_image(synthesis: Synthesis, forward: LinearOperator | None, data: Array) -> Array:
     """Aᴴ d, its real part for real codes."""
-    image = data if forward is None else forward.adjoint(data)
+    image = data if forward is None else precise(forward.adjoint(data), data)
     return namespace(image).real(image) if synthesis.real and is_complex(image) else image
 
 

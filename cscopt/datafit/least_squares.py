@@ -6,7 +6,7 @@ import math
 from functools import cached_property
 
 from cscopt.backend import Array, is_complex, is_numpy, namespace, per_item, real_dtype
-from cscopt.datafit.layout import back_image, back_projected, on_grid, ones, rows_of, taken
+from cscopt.datafit.layout import applied, back_image, back_projected, on_grid, ones, rows_of, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
 
@@ -103,10 +103,7 @@ class LeastSquares:
 
     def predict(self, spectrum: Array) -> Array:
         """A D x in the data's space, from the spectrum of D x."""
-        return self._applied(self.synthesis.image(spectrum))
-
-    def _applied(self, image: Array) -> Array:
-        return image if self.forward is None else self.forward.apply(image)
+        return applied(self.forward, self.synthesis.image(spectrum))
 
     def ascent(self, residual: Array) -> Array:
         """Spectrum of Aᴴ Wᴴ r, whose analysis is minus the gradient."""
@@ -120,7 +117,7 @@ class LeastSquares:
 
     def observed(self, rows: Array) -> Array:
         """W A w of an image w on the grid, (rows, channels, *grid)."""
-        return self._weighted(self._applied(self.synthesis.cropped(rows)))
+        return self._weighted(applied(self.forward, self.synthesis.cropped(rows)))
 
     def explained(self, data: Array) -> Array:
         """AᴴWᴴ d on the grid; the adjoint of `observed`."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from cscopt import fft
 from cscopt.backend import Array, is_complex, namespace, per_item, real_dtype
 from cscopt.datafit.fits import Fit
-from cscopt.datafit.layout import back_projected, on_grid, ones, taken
+from cscopt.datafit.layout import applied, back_projected, on_grid, ones, taken
 from cscopt.linop import LinearOperator
 from cscopt.synthesis import Synthesis
 
@@ -199,8 +199,7 @@ class ForwardFit(SplitFit):
         return data
 
     def predict(self, spectrum: Array) -> Array:
-        image = self.synthesis.image(spectrum)
-        return image if self.forward is None else self.forward.apply(image)
+        return applied(self.forward, self.synthesis.image(spectrum))
 
     def back(self, data: Array) -> Array:
         return back_projected(self.synthesis, self.forward, data)

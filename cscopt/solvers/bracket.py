@@ -84,12 +84,13 @@ class Search:
     """Penalised problems solved on the way to a constrained one: the best codes that meet it, and the best bound."""
 
     def __init__(self, problem: CSCProblem, assess: Assess, method: str | Solver, tol: float, options: Any) -> None:
-        self.problem, self.assess, self.method, self.options = problem, assess, method, options
+        self.problem, self.assess, self.method = problem, assess, method
+        self.options = {name: value for name, value in options.items() if name != "x0"}
+        self.start: Any = options.get("x0")
         self.inner, self.tol, self.share = 0.1 * tol, tol, 1.0
         self.best: Solution | None = None
         self.near: Scaled | None = None
         self.objective, self.dual, self.scale = math.inf, 0.0, 0.0
-        self.start: Any = None
         worst = float(problem.zero_violation[0])
         self.top = math.log(worst) + 64 * float(namespace(problem.signal).finfo(problem.real).eps) if worst > 0 else 0.0
         self.seen: dict[float, float] = {}
@@ -183,6 +184,8 @@ def bracket(
     Steps bracket that t, then Brent's method in log t goes on until the gap is small enough.
     """
     check_problem(problem)
+    if "state" in options:
+        raise TypeError("state is of one penalised problem, and several are solved; begin with its codes (x0)")
     if problem.batch != 1 or not isinstance(problem.penalty, L1) or not problem.datafit.quadratic:
         raise ValueError("problem must have one item, least squares and an L1 penalty")
     search = Search(problem, assess, method, checks.positive_number(tol, "tol"), options)

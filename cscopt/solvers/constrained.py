@@ -86,7 +86,7 @@ def minimise_l1(
     epsilon : float
         ε > 0.
     method, **options
-        Passed to `solve`.
+        Passed to `solve`; with x0 the first problem begins.
     tol : float, default 1e-3
         Relative duality gap of the constrained problem to reach.
 
@@ -124,6 +124,11 @@ def l1_ball(
         γ > 0.
     method, tol, **options
         As in `minimise_l1`.
+
+    Raises
+    ------
+    ValueError
+        As in `minimise_l1`; so γ must be below what g is of codes that explain the signal almost wholly.
     """
     gamma = checks.positive_number(gamma, "gamma")
 

@@ -32,7 +32,7 @@ def path(
         Largest λ of each problem; or how many, spaced evenly in log λ from `lambda_max` to `least` · `lambda_max`.
     least : float, default 0.01
     method, **options
-        Passed to `solve`.
+        Passed to `solve`; with x0 the first begins.
 
     Returns
     -------
@@ -46,7 +46,9 @@ def path(
         count, top = checks.count(lams, "lams", 1), problem.lambda_max
         lams = [top * least ** (k / max(1, count - 1)) for k in range(count)]
     levels = sorted((checks.positive_number(lam, "lams") for lam in lams), reverse=True)
-    largest, start, found = largest_level(problem), None, []
+    if "state" in options:
+        raise TypeError("state is of one problem of the path; begin with its codes (x0)")
+    largest, start, found = largest_level(problem), options.pop("x0", None), []
     if largest == 0:
         raise ValueError("problem's λ must not be zero, for a path of it")
     for lam in levels:

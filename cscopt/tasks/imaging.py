@@ -155,7 +155,7 @@ def deblur(
     operator = Blur((data.shape[1], *shape), kernel, boundary)
     first = data
     if boundary == "none":
-        border = [(0, 0), (0, 0), *(((g + 1) // 2, g // 2) for g in grown)]
+        border = [(0, 0), (0, 0), *((g // 2, (g + 1) // 2) for g in grown)]
         first = asarray_like(np.pad(to_numpy(data), border, mode="edge"), data, data.dtype)
     truth = checked_truth(truth, tuple(_back(first, channel_axis).shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "deblur"), None, method, options)

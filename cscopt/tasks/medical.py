@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, to_numpy
+from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype, to_numpy
 from cscopt.inputs import checked_mask
 from cscopt.linop import LinearOperator
 from cscopt.operators import CT, MRI, fbp
@@ -29,7 +31,8 @@ def reconstruct_mri(
 ) -> Restoration:
     r"""An image from undersampled k-space: y = M F S x + n.
 
-    The first estimate is zero filling, Aᴴy.
+    The first estimate is zero filling, Aᴴy, with sensitivities over Σ_c |s_c|² where that is above a thousandth of its
+    largest, else zero.
 
     Parameters
     ----------
@@ -66,7 +69,12 @@ def reconstruct_mri(
     sampled = asarray_like(to_numpy(mask) != 0, data, namespace(data).bool)
     batch = namespace(data).where(sampled, batch, namespace(data).zeros_like(batch))
     count = 2 * int(sampled.sum()) * scanner.output_shape[0]  # σ is that of the real and of the imaginary part
-    return _reconstructed(batch, scanner.adjoint(batch), scanner, settings, truth, count=count)
+    first = scanner.adjoint(batch)
+    if sensitivities is not None:
+        power = (np.abs(to_numpy(sensitivities)) ** 2).sum(axis=0)
+        seen = power > 1e-3 * power.max()
+        first = first * asarray_like(seen / np.where(seen, power, 1), first, real_dtype(first))
+    return _reconstructed(batch, first, scanner, settings, truth, count=count)
 
 
 def reconstruct_ct(

@@ -10,11 +10,14 @@ import numpy as np
 
 from cscopt import checks, lowpass, metrics
 from cscopt.backend import Array, is_complex, namespace, to_numpy
+from cscopt.datafit.layout import applied
 from cscopt.linop import LinearOperator, inner
 from cscopt.penalties import L1
 from cscopt.problem import CSCProblem
 from cscopt.solvers import Solution, minimise_l1, solve
 from cscopt.tasks.coding import dictionary_for
+
+_LEAST_GAIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def restore(
         low, _ = lowpass.split(first, settings.beta, min(16, *first.shape[2:]))
         if forward is not None:
             low = _levelled(low, data, forward, mask)
-    rest = data - (low if forward is None else forward.apply(low))
+    rest = data - applied(forward, low)
     options = {"tol": 1e-2, **(settings.options or {})}
     bank = dictionary_for(settings.dictionary, first.ndim - 2)
     problem = CSCProblem(rest, bank, L1(level or 1.0), forward, mask)
@@ -115,15 +118,24 @@ def restore(
 
 
 def _levelled(low: Array, data: Array, forward: LinearOperator, mask: Array | None) -> Array:
-    """Low + c with c = argmin ‖W(y − A(low + c))‖ over constants of each channel."""
+    """Low + c with c = argmin ‖W(y − A(low + c))‖ over constants of each channel.
+
+    Constants that A weakens to less than a thousandth, by the gain of low or of other constants, are left alone: data
+    do not say them, and A of them may be rounding.
+    """
     xp, channels = namespace(low), low.shape[1]
     weight = 1.0 if mask is None else mask
     eye = xp.eye(channels, dtype=low.dtype, device=low.device)
     flat = [xp.broadcast_to(xp.reshape(row, (1, channels) + (1,) * (low.ndim - 2)), low.shape) for row in eye]
-    columns = [weight * forward.apply(constant) for constant in flat]
-    rest = weight * (data - forward.apply(low))
-    gram = np.array([[inner(a, b) for b in columns] for a in columns])
-    found = np.linalg.lstsq(gram, np.array([inner(a, rest) for a in columns]), rcond=1e-6)[0]
+    columns = [weight * applied(forward, constant) for constant in flat]
+    predicted = applied(forward, low)
+    rest = weight * (data - predicted)
+    size = abs(inner(low, low))
+    gain = abs(inner(weight * predicted, weight * predicted)) / size if size > 0 else 0.0
+    gram, wanted = np.array([[inner(a, b) for b in columns] for a in columns]), [inner(a, rest) for a in columns]
+    values, vectors = np.linalg.eigh(gram)
+    seen = vectors[:, values > _LEAST_GAIN**2 * max(values[-1], gain * math.prod(low.shape[2:]))]
+    found = seen @ np.linalg.solve(seen.conj().T @ gram @ seen, seen.conj().T @ np.array(wanted))
     for constant, value in zip(flat, found.tolist(), strict=True):
         low = low + value * constant
     return low
