@@ -12,6 +12,7 @@ from cscopt.backend import Array, asarray_like, device, is_complex, namespace, p
 from cscopt.kernels import Levels, Regularizer
 from cscopt.lowpass import laplacian
 from cscopt.penalties import L0, L1, ElasticNet, GradientL1, GroupL1, Penalty, TotalVariation
+from cscopt.penalties.differences import Differences
 from cscopt.penalties.gradient import Smoothness
 from cscopt.synthesis import Synthesis, pad
 
@@ -95,7 +96,8 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
         if smooth and synthesis.boundary != "circular":
             raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
     for part in penalty.tail:
-        part.resolve((batch, *synthesis.codes_shape), like)  # which raises
+        if not isinstance(part, Differences | Smoothness):
+            part.resolve((batch, *synthesis.codes_shape), like)  # which raises where λ does not fit
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):
         return _levels(penalty, synthesis, batch, like)

@@ -474,6 +474,7 @@ def test_variation_prefers_flat_pictures(rng):
             ValueError,
             "symmetric' serves the penalties L0, .* got GradientL1",
         ),
+        (lambda y, d: CSCProblem(y, d, L1(0.1) + L1(np.ones(7))), ValueError, r"lam must be .* got \(7,\)"),
         (lambda y, d: L1(0.1) + 0.1, TypeError, "unsupported operand"),
         (lambda y, d: Sum(parts=(L1(0.1), 0.1)), TypeError, "a sum is of penalties; got float"),
         (lambda y, d: TotalVariation(0.1).value(np.ones((1, 4, 8, 7))), TypeError, "as part of a CSCProblem alone"),
