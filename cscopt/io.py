@@ -53,9 +53,9 @@ def check_target(path: str | Path, endings: tuple[str, ...] = ()) -> None:
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends well.
 
-    A kill or an error at any moment leaves the old file or the new one.
+    A kill or an error at any moment leaves the old file or the new one. Of a link it is what it leads to.
     """
-    target = Path(path)
+    target = Path(path).resolve()
     check_target(target)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.stem}-", suffix=target.suffix)
     os.close(handle)

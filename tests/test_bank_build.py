@@ -7,6 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -276,3 +279,69 @@ def test_a_state_of_another_task_is_told_with_what_to_do(tmp_path, spec, capsys)
     assert len(Bank.open(tmp_path / "bank")) == 1
     state.unlink()
     assert main(arguments) == 0
+
+
+def test_a_dictionary_at_which_workers_die_does_not_keep_the_others_from_being_built(tmp_path, spec, monkeypatch):
+    given = Spec.read(spec)
+    cases = given.cases(Samples.of(given.data, given.holdout))
+    poison = max(cases, key=lambda case: case.work)
+    tried = []
+
+    class Fragile(Executor):
+        """Runs at once, and breaks at one case, as a pool does when a worker is killed."""
+
+        broken = False
+
+        def submit(self, function, case, *arguments):
+            future = Future()
+            self.broken = self.broken or case.name == poison.name
+            if self.broken:
+                if case.name == poison.name:
+                    tried.append(case.name)
+                    (tmp_path / "bank" / work.WORK / f"{case.name}.lock").touch()
+                future.set_exception(BrokenExecutor())
+            else:
+                future.set_result(function(case, *arguments))
+            return future
+
+    monkeypatch.setattr(bank.builder, "_pool", lambda workers: nullcontext((Fragile(), 1, 1)))
+    told = f"1 of 4 dictionaries failed: {poison.name}: workers died 3 times at it"
+    with pytest.raises(ChildProcessError, match=told):
+        build(spec, tmp_path / "bank")
+    assert tried == 3 * [poison.name]
+    assert {entry.name for entry in Bank.open(tmp_path / "bank")} == {case.name for case in cases if case is not poison}
+
+
+def test_files_of_others_are_not_swept(tmp_path):
+    (tmp_path / ".tmp").mkdir()
+    (tmp_path / ".tmp-12345").mkdir()
+    for name in (".release-please-manifest.json", ".pre-commit-hooks.json", ".my-filters.safetensors"):
+        (tmp_path / name).write_text("{}")
+    before = set(tmp_path.iterdir())
+    ours = [".index-abcd_123.json", ".8x8x32-lam0.1-beta5-1d219e6f-abcd_123.safetensors", ".tmpAbC123"]
+    for name in ours:
+        (tmp_path / name).write_text("")
+    work.sweep(tmp_path, time.time() + 60)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_bank_can_be_read_where_its_index_cannot_be_written(tmp_path, monkeypatch, code):
+    put(tmp_path / "bank", np.ones((2, 1, 3, 3)))
+
+    def refuse(*paths):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(io.os, "replace", refuse)
+    assert len(Bank.open(tmp_path / "bank")) == 1
+
+
+def test_a_file_system_without_locks_is_named(tmp_path, spec, monkeypatch):
+    import fcntl
+
+    def refuse(file, flags):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match=r"bank lies on a file system without locks .*; build the bank on another"):
+        build(spec, tmp_path / "bank")

@@ -28,7 +28,7 @@ from cscopt.dictlearn import (
 from cscopt.dictlearn.engine import Sample
 from cscopt.dictlearn.masked import MaskedMoments
 from cscopt.dictlearn.moments import _dense, _sparse
-from cscopt.dictlearn.revive import revive
+from cscopt.dictlearn.revive import _worst, revive
 from cscopt.dictlearn.update import minimise
 
 CASES = {
@@ -407,6 +407,10 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
     for other in ({"engine": Online(lam=0.06)}, {"engine": Online(lam=0.05), "random_state": 1}):
         with pytest.raises(ValueError, match=r"another task.*; delete it to begin anew"):
             learn(images, initial=start, max_epochs=1, checkpoint=path, **other)
+    state = learn(images, Online(lam=0.05), start, max_epochs=1).state
+    for other in ({"revive_below": 0.1}, {"state": state}):
+        with pytest.raises(ValueError, match="another task"):
+            learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path, **other)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ValueError, match="safetensors"):
         learn(images, Online(lam=0.05), start, max_epochs=1, checkpoint=path)
@@ -561,3 +565,28 @@ def test_moments_add_up_and_forget():
     assert mixed.energy == 5.0
     assert (mixed.codes == 2.5).all()
     assert mixed.without([1]).scales.tolist() == [2.5, 0, 2.5]
+
+
+@pytest.mark.parametrize("support", [(4, 4), (3, 4), (5, 5)])
+def test_the_worst_patch_begins_where_it_is_cut(support):
+    """The image explains nothing but one block, which is that patch, in the last corner too."""
+    for corner in ((7, 9), tuple(24 - k for k in support)):
+        image = np.zeros((1, 24, 24))
+        block = np.random.default_rng(0).standard_normal(support)
+        image[(0, *(slice(c, c + k) for c, k in zip(corner, support, strict=True)))] = block
+        engine = Online(lam=100.0)
+        state = engine.init(np.random.default_rng(1).standard_normal((2, 1, *support)))
+        (piece,) = _worst(engine, state, Sample(0, image, None), 1, np.random.default_rng(0))
+        np.testing.assert_array_equal(piece[0], block)
+
+
+def test_nonnegative_filters_never_vanish():
+    """The nearest point of the positive part of the sphere to what is negative everywhere is its largest entry."""
+    given = -np.arange(1.0, 19).reshape(2, 1, 3, 3)
+    given[1] = 0
+    found = Constraint(nonnegative=True).project(given)
+    np.testing.assert_array_equal(found[0].ravel(), np.eye(9)[0])
+    assert not found[1].any()
+    window = np.zeros((3, 3), bool)
+    window[1, 1:] = True
+    np.testing.assert_array_equal(Constraint(nonnegative=True, window=window).project(given)[0].ravel(), np.eye(9)[4])

@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from cscopt import ConvDictionary, ConvDictionaryLearning, SparseCodes, datasets, lowpass
-from cscopt.dictlearn import Batch, Constraint, initial_filters
+from cscopt.dictlearn import Batch, Constraint, Online, initial_filters
 
 SMALL = {"n_filters": 6, "support": (5, 5), "lam": 0.05, "max_epochs": 2, "random_state": 0}
 
@@ -142,3 +142,15 @@ def test_bad_options_get_a_sentence(stack, options, message):
         ConvDictionaryLearning(**SMALL).fit([])
     with pytest.raises(ValueError, match="image 0 must be finite"):
         ConvDictionaryLearning(**SMALL).fit(stack * np.nan)
+
+
+@pytest.mark.parametrize("engine", [Online(lam=0.05, boundary="zero"), Batch(lam=0.05, boundary="none")])
+def test_images_of_codes_have_the_boundary_of_the_engine(stack, engine):
+    learner = ConvDictionaryLearning(**{**SMALL, "max_epochs": 1}, engine=engine).fit(stack)
+    codes = learner.transform(list(stack))
+    images = learner.inverse_transform(codes)
+    assert images[0].shape == stack[0].shape
+    objective = np.mean(
+        [np.sum((i - y) ** 2) / 2 + 0.05 * np.abs(c.values).sum() for i, y, c in zip(images, stack, codes, strict=True)]
+    )
+    assert objective == pytest.approx(-learner.score(stack), rel=2e-2)

@@ -221,3 +221,13 @@ def test_grey_is_the_luma_of_scikit_image():
     grey = datasets.picture("astronaut")
     assert grey.dtype == np.float32
     np.testing.assert_allclose(grey, color.rgb2gray(picture), rtol=1e-6, atol=1e-7)
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "there").mkdir()
+    target, link = tmp_path / "there" / "a.safetensors", tmp_path / "b.safetensors"
+    link.symlink_to(target)
+    for value in (1.0, 2.0):
+        io.save_tensors(link, {"x": np.full(3, value)}, {})
+        assert link.is_symlink()
+        np.testing.assert_array_equal(io.load_tensors(target)[0]["x"], value)

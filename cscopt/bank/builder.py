@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
@@ -20,7 +21,7 @@ from cscopt.bank.store import Bank
 from cscopt.bank.work import WORK, follow, sweep, task
 
 DEATHS = 3
-"""Workers that may die (killed, out of memory) before a build gives up; dask allows as many for one task."""
+"""How often workers may die (killed, out of memory) at a dictionary before it is given up; as often as with dask."""
 
 _LOOK = 0.5  # seconds between two looks at what runs
 
@@ -69,7 +70,8 @@ def build(
     BlockingIOError
         If another process builds this bank.
     OSError
-        If a worker cannot write, at once; if dictionaries failed for another reason, after the others are built.
+        If a worker cannot write, at once; if dictionaries failed for another reason, or workers died at one of them
+        again and again, after the others are built.
     """
     spec = spec if isinstance(spec, Spec) else Spec.read(spec)
     workers = get_threads() if workers is None else checks.count(workers, "workers", 1)
@@ -84,16 +86,30 @@ def build(
     with held(folder / WORK / "lock"):
         missing = _missing(wanted, folder)
         with closing(Clock(folder, missing, len(wanted) - len(missing), progress)) as clock:
-            for _ in range(DEATHS):
+            failed, deaths = dict[str, str](), Counter[str]()
+            while missing:
+                least = min(deaths[case.name] for case in missing)
+                some = [case for case in missing if deaths[case.name] == least]
+                if least == DEATHS - 1:  # alone, so that it alone is given up
+                    some = some[:1]
                 with _cluster(cluster) if cluster else _pool(workers) as (executor, threads, clock.workers):
-                    died = _run(executor, missing, folder, threads, checkpoint_seconds, clock)
-                missing = _missing(wanted, folder)
-                if not died:
-                    break
-            else:
-                raise ChildProcessError(f"workers died {DEATHS} times (killed, or out of memory); build again to go on")
+                    died = _run(executor, some, folder, threads, checkpoint_seconds, clock, failed)
+                if died:
+                    deaths.update(_begun(some, folder))
+                for name in (name for name, times in deaths.items() if times == DEATHS):
+                    failed.setdefault(name, f"workers died {DEATHS} times at it (killed, or out of memory)")
+                missing = [case for case in _missing(wanted, folder) if case.name not in failed]
+        if failed:
+            told = "; ".join(f"{name}: {error}" for name, error in failed.items())
+            raise ChildProcessError(f"{len(failed)} of {len(wanted)} dictionaries failed: {told}")
         sweep(folder, began)
     return Bank.open(folder)
+
+
+def _begun(cases: Sequence[Case], folder: Path) -> list[str]:
+    """Names of the cases that were begun and not finished; of all, if none was."""
+    names = [case.name for case in cases]
+    return [name for name in names if (folder / WORK / f"{name}.lock").exists()] or names
 
 
 def _missing(wanted: Sequence[Case], folder: Path) -> list[Case]:
@@ -103,11 +119,16 @@ def _missing(wanted: Sequence[Case], folder: Path) -> list[Case]:
 
 
 def _run(
-    executor: Executor, cases: Sequence[Case], folder: Path, threads: int, checkpoint_seconds: float, clock: Clock
+    executor: Executor,
+    cases: Sequence[Case],
+    folder: Path,
+    threads: int,
+    checkpoint_seconds: float,
+    clock: Clock,
+    failed: dict[str, str],
 ) -> bool:
-    """Work through the cases; whether the workers died. Other failures are raised when all is done."""
+    """Work through the cases; whether the workers died. Other failures are added to `failed`."""
     pending = {executor.submit(task, case, str(folder), threads, checkpoint_seconds): case for case in cases}
-    failed: dict[str, BaseException] = {}
     while pending:
         done, _ = wait(pending, timeout=_LOOK, return_when=FIRST_COMPLETED)
         for future in done:
@@ -122,12 +143,9 @@ def _run(
             if error is None:
                 clock.finished(case, future.result())
             else:
-                failed[case.name] = error
+                failed[case.name] = str(error)
                 clock.failed(case, error)
         clock.show(pending.values())
-    if failed:
-        told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise ChildProcessError(f"{len(failed)} of {len(cases)} dictionaries failed: {told}")
     return False
 
 

@@ -225,9 +225,9 @@ def _indexed(folder: Path) -> dict[str, Any]:
 def _write_index(folder: Path, rows: dict[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, "files": rows}, indent=1, ensure_ascii=False)
     with (
-        suppress(PermissionError),
+        suppress(OSError),
         io.replacing(folder / INDEX) as temporary,
-    ):  # a bank can be read where none can write
+    ):  # a bank can be read where none can write, or the disk is full
         temporary.write_text(text + "\n", encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -23,6 +24,9 @@ from cscopt.bank.store import files
 
 WORK = ".work"
 """Folder inside a bank for what is not finished: states, locks, progress."""
+
+_BEGUN = re.compile(r"\.tmp\w{5,6}|\.(index|\d+(x\d+)+-lam.*)-\w{8}\.(json|safetensors)")
+"""Names of files that safetensors and `io.replacing` begin to write."""
 
 _ALONE = threading.Lock()  # plans of the FFT and the threads' number belong to the process
 
@@ -118,12 +122,10 @@ def sweep(folder: Path, before: float) -> None:
 
     And their work on dictionaries that are there, unless a process holds its lock.
     """
-    for place in (folder, folder / WORK):
-        for pattern in (".tmp*", ".*-*.safetensors", ".*-*.json"):
-            for path in place.glob(pattern):
-                with suppress(FileNotFoundError):
-                    if path.stat().st_mtime < before:
-                        path.unlink()
+    for path in (*folder.glob(".*"), *(folder / WORK).glob(".*")):
+        with suppress(FileNotFoundError):
+            if _BEGUN.fullmatch(path.name) and path.is_file() and path.stat().st_mtime < before:
+                path.unlink()
     done = {path.stem for path in (folder / WORK).glob("*.*")} & {path.stem for path in files(folder)}
     for name in done:
         with suppress(BlockingIOError), held(folder / WORK / f"{name}.lock"):

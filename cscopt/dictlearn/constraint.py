@@ -85,10 +85,22 @@ class Constraint:
         elif self.zero_mean:
             filters = filters - np.mean(filters, axes, keepdims=True)
         if self.nonnegative:
-            filters = np.maximum(filters, 0)
+            filters = self._positive(filters)
         norms = np.sqrt(np.sum(filters * filters, tuple(range(1, filters.ndim)), keepdims=True))
         least = 1.0 if self.norm == "ball" else np.finfo(filters.dtype).tiny
         return filters / np.maximum(norms, least)
+
+    def _positive(self, filters: Any) -> Any:
+        """The positive part; on the sphere a filter without one becomes its largest entry, which is the nearest."""
+        found = np.maximum(filters, 0)
+        if self.norm == "ball":
+            return found
+        inside = True if self.window is None else np.asarray(self.window)
+        flat, given = found.reshape(len(found), -1), filters.reshape(len(filters), -1)
+        lost = np.flatnonzero(given.any(axis=1) & ~flat.any(axis=1))
+        best = np.argmax(np.where(inside, filters, -np.inf).reshape(given.shape)[lost], axis=1)
+        flat[lost, best] = 1
+        return flat.reshape(filters.shape)
 
     def _rank_one(self, filters: Any) -> Any:
         if not self.zero_mean:

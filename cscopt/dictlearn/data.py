@@ -77,7 +77,12 @@ def bounded(image: Array, name: str, limit: float) -> None:
 
 
 def fingerprint(
-    samples: Sequence[Sample], held_out: Sequence[Sample], engine: Engine, initial: ConvDictionary, seed: int
+    samples: Sequence[Sample],
+    held_out: Sequence[Sample],
+    engine: Engine,
+    initial: ConvDictionary,
+    seed: int,
+    more: Sequence[Any] = (),
 ) -> str:
     """A digest of all that decides what is learned."""
     digest = hashlib.sha256()
@@ -96,7 +101,7 @@ def fingerprint(
     for name, value in engine.described()[1:]:
         add(name)
         add(value)
-    for value in (engine.name, initial.filters, seed, len(held_out)):
+    for value in (engine.name, initial.filters, seed, len(held_out), *more):
         add(value)
     return digest.hexdigest()
 

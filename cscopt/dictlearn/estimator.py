@@ -177,9 +177,10 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     def inverse_transform(self, X: SparseCodes | Sequence[SparseCodes]) -> Any:
         r"""Images Σ_m d_m * x_m of codes, with the axes that `fit` takes."""
         check_is_fitted(self, "dictionary_")
+        dictionary, boundary = self.dictionary_, self._engine().boundary
         if isinstance(X, SparseCodes):
-            return self._bare(self.dictionary_.synthesize(X))
-        return [self._bare(self.dictionary_.synthesize(codes))[0] for codes in X]
+            return self._bare(dictionary.synthesize(X, boundary))
+        return [self._bare(dictionary.synthesize(codes, boundary))[0] for codes in X]
 
     def score(self, X: Any, y: Any = None) -> float:
         """Minus the mean objective of images, ½‖y − D x‖² + λ‖x‖₁: what a search over settings of one λ compares."""

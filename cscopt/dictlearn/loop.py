@@ -135,7 +135,10 @@ def learn(
         raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
     if state is not None:
         _check_state(state, start)
-    mark = fingerprint(samples, held_out, engine, start, seed) if checkpoint is not None else ""
+    mark = ""
+    if checkpoint is not None:
+        given = () if state is None else (state.step, state.filters)
+        mark = fingerprint(samples, held_out, engine, start, seed, (revive_below, *given))
     if checkpoint is not None and Path(checkpoint).exists():
         state = LearnState.load(checkpoint, mark)
     state = engine.init(start.filters) if state is None else state

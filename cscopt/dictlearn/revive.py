@@ -44,7 +44,7 @@ def _worst(engine: Engine, state: LearnState, sample: Sample, wanted: int, rando
     support, channels = state.filters.shape[2:], state.filters.shape[1]
     found: list[Any] = []
     power = np.sum(np.abs(left).astype(np.float64) ** 2, axis=0)
-    local = uniform_filter(power, support, mode="constant", origin=tuple(-((k - 1) // 2) for k in support))
+    local = uniform_filter(power, support, mode="constant", origin=tuple(-(k // 2) for k in support))
     valid = local[tuple(slice(0, n - k + 1) for n, k in zip(power.shape, support, strict=True))].copy()
     for _ in range(wanted):
         if valid.max() <= 0:
