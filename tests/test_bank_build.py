@@ -345,3 +345,17 @@ def test_a_file_system_without_locks_is_named(tmp_path, spec, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(OSError, match=r"bank lies on a file system without locks .*; build the bank on another"):
         build(spec, tmp_path / "bank")
+
+
+def test_workers_that_write_elsewhere_are_found_out(tmp_path, spec, monkeypatch):
+    class Elsewhere(Executor):
+        def submit(self, function, case, folder, *arguments):
+            future = Future()
+            (tmp_path / "elsewhere").mkdir(exist_ok=True)
+            future.set_result(function(case, str(tmp_path / "elsewhere"), *arguments))
+            return future
+
+    monkeypatch.setattr(bank.builder, "_cluster", lambda address: nullcontext((Elsewhere(), 1, 1)))
+    monkeypatch.setattr(bank.builder, "_CACHED", 0.1)
+    with pytest.raises(ChildProcessError, match=r"4 of 4 dictionaries failed: .* do the workers see another folder"):
+        build(spec, tmp_path / "bank", cluster="tcp://there")

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +24,8 @@ DEATHS = 3
 """How often workers may die (killed, out of memory) at a dictionary before it is given up; as often as with dask."""
 
 _LOOK = 0.5  # seconds between two looks at what runs
+
+_CACHED = 65.0  # seconds that NFS may show an old folder, 60 by default
 
 
 def build(
@@ -88,22 +90,40 @@ def build(
         with closing(Clock(folder, missing, len(wanted) - len(missing), progress)) as clock:
             failed, deaths = dict[str, str](), Counter[str]()
             while missing:
-                least = min(deaths[case.name] for case in missing)
-                some = [case for case in missing if deaths[case.name] == least]
-                if least == DEATHS - 1:  # alone, so that it alone is given up
-                    some = some[:1]
+                some = _next(missing, deaths)
                 with _cluster(cluster) if cluster else _pool(workers) as (executor, threads, clock.workers):
                     died = _run(executor, some, folder, threads, checkpoint_seconds, clock, failed)
                 if died:
                     deaths.update(_begun(some, folder))
-                for name in (name for name, times in deaths.items() if times == DEATHS):
-                    failed.setdefault(name, f"workers died {DEATHS} times at it (killed, or out of memory)")
+                    gone = [name for name, times in deaths.items() if times == DEATHS]
+                    failed |= dict.fromkeys(gone, f"workers died {DEATHS} times at it (killed, or out of memory)")
+                else:
+                    done = [case for case in some if case.name not in failed]
+                    unseen = _unseen(done, folder, _CACHED if cluster else 0.0)
+                    failed |= dict.fromkeys(unseen, f"learned, but not in {folder}: do the workers see another folder?")
                 missing = [case for case in _missing(wanted, folder) if case.name not in failed]
         if failed:
             told = "; ".join(f"{name}: {error}" for name, error in failed.items())
             raise ChildProcessError(f"{len(failed)} of {len(wanted)} dictionaries failed: {told}")
         sweep(folder, began)
     return Bank.open(folder)
+
+
+def _next(missing: Sequence[Case], deaths: Mapping[str, int]) -> Sequence[Case]:
+    """Cases at which the fewest workers died, the last time one alone, so that it alone is given up."""
+    least = min(deaths[case.name] for case in missing)
+    some = [case for case in missing if deaths[case.name] == least]
+    return some[:1] if least == DEATHS - 1 else some
+
+
+def _unseen(cases: Sequence[Case], folder: Path, seconds: float) -> set[str]:
+    """Names of the cases whose files do not appear; what other computers write may take so long to show."""
+    end, names = time.monotonic() + seconds, {case.name for case in cases}
+    while True:
+        unseen = names & {case.name for case in _missing(cases, folder)}
+        if not unseen or time.monotonic() >= end:
+            return unseen
+        time.sleep(_LOOK)
 
 
 def _begun(cases: Sequence[Case], folder: Path) -> list[str]:
