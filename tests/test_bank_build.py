@@ -304,6 +304,7 @@ def test_a_dictionary_at_which_workers_die_does_not_keep_the_others_from_being_b
                 future.set_result(function(case, *arguments))
             return future
 
+    monkeypatch.setattr(work, "set_threads", lambda count: None)  # they run in this process
     monkeypatch.setattr(bank.builder, "_pool", lambda workers: nullcontext((Fragile(), 1, 1)))
     told = f"1 of 4 dictionaries failed: {poison.name}: workers died 3 times at it"
     with pytest.raises(ChildProcessError, match=told):
@@ -355,6 +356,7 @@ def test_workers_that_write_elsewhere_are_found_out(tmp_path, spec, monkeypatch)
             future.set_result(function(case, str(tmp_path / "elsewhere"), *arguments))
             return future
 
+    monkeypatch.setattr(work, "set_threads", lambda count: None)  # they run in this process
     monkeypatch.setattr(bank.builder, "_cluster", lambda address: nullcontext((Elsewhere(), 1, 1)))
     monkeypatch.setattr(bank.builder, "_CACHED", 0.1)
     with pytest.raises(ChildProcessError, match=r"4 of 4 dictionaries failed: .* do the workers see another folder"):
