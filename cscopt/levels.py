@@ -96,7 +96,7 @@ def regularizer(penalty: Penalty, synthesis: Synthesis, batch: int, like: Array)
         if smooth and synthesis.boundary != "circular":
             raise ValueError(f"boundary must be 'circular' for GradientL1; got {synthesis.boundary!r}")
     for part in penalty.tail:
-        if not isinstance(part, Differences | Smoothness):
+        if not isinstance(part, Differences):
             part.resolve((batch, *synthesis.codes_shape), like)  # which raises where λ does not fit
     penalty = penalty.head
     if isinstance(penalty, L1) and not mirrored and not (penalty.parts and is_complex(like)):

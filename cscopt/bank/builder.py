@@ -94,7 +94,7 @@ def build(
                 with _cluster(cluster) if cluster else _pool(workers) as (executor, threads, clock.workers):
                     died = _run(executor, some, folder, threads, checkpoint_seconds, clock, failed)
                 if died:
-                    deaths.update(_begun(some, folder))
+                    deaths.update(_begun(_missing(some, folder), folder))
                     gone = [name for name, times in deaths.items() if times == DEATHS]
                     failed |= dict.fromkeys(gone, f"workers died {DEATHS} times at it (killed, or out of memory)")
                 else:

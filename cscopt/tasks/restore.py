@@ -134,8 +134,9 @@ def _levelled(low: Array, data: Array, forward: LinearOperator, mask: Array | No
     gain = abs(inner(weight * predicted, weight * predicted)) / size if size > 0 else 0.0
     gram, wanted = np.array([[inner(a, b) for b in columns] for a in columns]), [inner(a, rest) for a in columns]
     values, vectors = np.linalg.eigh(gram)
-    seen = vectors[:, values > _LEAST_GAIN**2 * max(values[-1], gain * math.prod(low.shape[2:]))]
-    found = seen @ np.linalg.solve(seen.conj().T @ gram @ seen, seen.conj().T @ np.array(wanted))
+    kept = values > _LEAST_GAIN**2 * max(values[-1], gain * math.prod(low.shape[2:]))
+    seen = vectors[:, kept]
+    found = seen @ (seen.conj().T @ np.array(wanted) / values[kept])
     for constant, value in zip(flat, found.tolist(), strict=True):
         low = low + value * constant
     return low
