@@ -28,19 +28,14 @@ def namespace(*arrays: Array) -> Any:
     TypeError
         If the arrays belong to different libraries, or one is no array at all.
     """
-    if len(arrays) == 1 and type(arrays[0]) is np.ndarray:  # at once: in small problems asking would take longest
-        return _numpy_namespace()
     given = [a for a in arrays if a is not None]
+    if given and all(isinstance(a, np.ndarray) for a in given):  # NumPy keeps the standard: asking would take longest
+        return np
     try:
         return array_api_compat.array_namespace(*given)
     except TypeError as error:
         kinds = ", ".join(sorted({f"{type(a).__module__}.{type(a).__qualname__}" for a in given}))
         raise TypeError(f"the arrays must all come from one array library; got {kinds}") from error
-
-
-@functools.cache
-def _numpy_namespace() -> Any:
-    return array_api_compat.array_namespace(np.empty(0))  # imports a third of a second's worth
 
 
 def device(array: Array) -> Any:

@@ -61,8 +61,8 @@ def rounding(problem: CSCProblem, objective: Array, items: Array | None = None) 
     """Relative gap below which rounding may hide what is true, of all items or of some."""
     xp, energy = namespace(objective), problem.datafit.energy
     energy = energy if items is None else xp.take(energy, items, axis=0)
-    least = xp.clip(xp.maximum(xp.abs(objective), 1e-9 * energy), 1e-300)
-    size = xp.clip(energy / least, 1.0)
+    least = xp.clip(xp.maximum(xp.abs(objective), 1e-9 * energy), min=1e-300)
+    size = xp.clip(energy / least, min=1.0)
     return xp.clip(30 * float(xp.finfo(problem.real).eps) * size, max=1e-3)
 
 

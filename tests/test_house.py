@@ -69,6 +69,34 @@ def test_wisdom_is_kept_and_a_broken_file_is_ignored(tmp_path):
         assert run(SOLVE, CSCOPT_CACHE_DIR=folder) == "converged"
 
 
+STARTED = """
+import time
+import numpy as np, cscopt
+rng = np.random.default_rng(0)
+signal = rng.standard_normal((1, 1, 256, 256), dtype="f4")
+filters = rng.standard_normal((32, 1, 8, 8), dtype="f4") / 8
+problem = cscopt.CSCProblem(signal, filters, 3.0)
+start = time.perf_counter()
+iterations = []
+
+def look(solution):
+    iterations.append(time.perf_counter() - start)
+    return len(iterations) == 2
+
+cscopt.solve(problem, METHOD, callback=look)
+print(iterations[-1])
+"""
+
+
+@pytest.mark.parametrize("method", ["auto", "admm"])
+def test_compiled_loops_and_plans_are_kept_for_the_next_process(method, tmp_path):
+    """Its first solve has made an iteration within a second, what it loads included."""
+    kept = {"CSCOPT_CACHE_DIR": str(tmp_path / "plans"), "NUMBA_CACHE_DIR": str(tmp_path / "loops")}
+    script = f"METHOD = {method!r}\n{STARTED}"
+    assert float(run(script, **kept)) > 1.5, "compiled, or the next tells nothing"
+    assert any(float(run(script, **kept)) < 1 for _ in range(5))  # one that nothing else slowed down
+
+
 PLAN = (
     "import numpy as np; from cscopt import fft; "
     "fft.inverse(fft.forward(np.ones(({n}, {n})), ({n}, {n})), ({n}, {n}), True)"

@@ -106,7 +106,7 @@ class L1Fit(Fit):
         return q / xp.where(size > 1, size, xp.ones_like(size))
 
     def reach(self, q: Array) -> Array:
-        return 1 / namespace(q).clip(namespace(q).abs(q), 1.0)
+        return 1 / namespace(q).clip(namespace(q).abs(q), min=1.0)
 
     def dual(self, q: Array, y: Array) -> Array:
         return namespace(q).real(namespace(q).conj(q) * y) if is_complex(q) else q * y
@@ -187,7 +187,7 @@ class PoissonFit(Fit):
         return xp.where((y > 0) & (t > 0), self.descent(t, y), xp.where(q > -1, q, -xp.ones_like(q)))
 
     def reach(self, q: Array) -> Array:
-        return 1 / namespace(q).clip(-q, 1.0)
+        return 1 / namespace(q).clip(-q, min=1.0)
 
     def dual(self, q: Array, y: Array) -> Array:
         xp = namespace(q)

@@ -45,7 +45,7 @@ class L0(Penalty):
     def zero_violation(self, correlations: Array) -> Array:
         """max |c|² / 2Λ of each item, over ‖W A d‖²: no atom alone is worth its Λ where it is less."""
         xp = namespace(correlations)
-        size = xp.clip(correlations, 0) if self.nonnegative else xp.abs(correlations)
+        size = xp.clip(correlations, min=0) if self.nonnegative else xp.abs(correlations)
         gain = size * size / (2 * self.resolve(tuple(correlations.shape), correlations))
         return xp.astype(xp.max(gain, axis=over_items(gain)), xp.float64)
 

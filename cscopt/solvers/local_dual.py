@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 _MARGIN = 2
 """Cells over which the scale changes, on either side of a violator's support."""
@@ -39,7 +38,17 @@ def local_scale(violation: Any, cell: int, touched: tuple[tuple[int, int], ...],
         width = behind + 4 * _MARGIN + 1
         centred = np.roll(excess, behind // 2 + begin // cell, axis=axis)
         window = width + (behind % 2)
-        excess = ndimage.maximum_filter1d(centred, window, axis=axis, mode="wrap")
-        excess = ndimage.uniform_filter1d(excess, 2 * _MARGIN + 1, axis=axis, mode="wrap")
+        excess = _running_max(centred, window, axis)
+        excess = sum(np.roll(excess, shift, axis) for shift in range(-_MARGIN, _MARGIN + 1)) / (2 * _MARGIN + 1)
         excess = np.take(excess, np.arange(n) // cell, axis=axis)
     return 1 / (1 + excess)
+
+
+def _running_max(values: Any, window: int, axis: int) -> Any:
+    """Maximum of `window` neighbours on a circle, about each (SciPy's is no faster, and takes long to import)."""
+    reach = 1
+    while reach < window:
+        step = min(reach, window - reach)
+        values = np.maximum(values, np.roll(values, step, axis))
+        reach += step
+    return np.roll(values, -((window - 1) // 2), axis)

@@ -52,7 +52,7 @@ def response(fit: LeastSquares, like: Array) -> Array:
         probe = fft.inverse(spectrum, grid, fit.synthesis.real)
         seen = fft.forward(fit.explained(fit.observed(probe)), grid)
         total = total + xp.real(xp.conj(spectrum) * seen)
-    return xp.clip(total / _PROBES, 0.0)
+    return xp.clip(total / _PROBES, min=0.0)
 
 
 def first_sigma(problem: CSCProblem, diagonal: Array) -> Array:
