@@ -83,6 +83,8 @@ def asarray_like(values: Any, like: Array, dtype: Any = None) -> Array:
         If `values` is an array of another library (other than NumPy) or on another device.
     """
     xp = namespace(like)
+    if isinstance(values, np.generic) and not is_numpy(like):
+        values = values.item()
     if is_array(values) and not is_numpy(values):
         namespace(values, like)
         if device(values) != device(like):

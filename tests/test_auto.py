@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cscopt import ADMM, L1, ConvDictionary, CSCProblem, GroupL1, TotalVariation, datasets, lowpass, solve
+from cscopt import ADMM, L1, ConvDictionary, CSCProblem, GroupL1, TotalVariation, checks, datasets, lowpass, solve
+from cscopt.solvers.auto import choose
 
 PICTURE = datasets.picture("camera")[None, None, 100:356:2, 100:356:2]
 
@@ -94,6 +95,41 @@ def test_a_batch_is_handed_over_with_the_items_that_are_done():
     assert both.statuses == ["converged", "converged"]
     alone = solve(problem(easy), tol=1e-5)
     assert both.objectives[1] == pytest.approx(alone.objective, rel=1e-3)
+
+
+def test_items_that_are_done_stay_done_when_the_others_begin_anew():
+    easy = lowpass.split(PICTURE)[1]
+    batch = problem(np.concatenate([PICTURE - PICTURE.mean(), easy]))
+    both, listed = (solve(batch, method, max_iter=152) for method in ("auto", "working-set"))
+    assert both.solver.name == "admm"
+    assert both.statuses == listed.statuses == ["max_iter", "converged"]
+    assert both.objectives[1] == pytest.approx(listed.objectives[1], rel=1e-5)
+
+
+def test_where_a_boundary_or_weights_are_split_off_it_is_the_working_set_however_dense_codes_are():
+    high = lowpass.split(PICTURE)[1]
+    mask = (np.random.default_rng(0).random(high.shape) < 0.5).astype(high.dtype)
+    for case in ({"boundary": "none"}, {"boundary": "symmetric"}, {"mask": mask}):
+        dense = problem(high, 1e-6, **case)
+        chosen, reason = choose(dense)
+        assert (chosen.name, "split D x off" in reason) == ("working-set", True)
+
+
+def test_where_the_atoms_near_a_symmetric_boundary_do_not_fit_it_is_admm(rng, monkeypatch):
+    signal, filters = rng.standard_normal((1, 1, 12, 12)), rng.standard_normal((4, 1, 9, 9))
+    mirrored = CSCProblem(signal, filters, 9.0, boundary="symmetric")
+    monkeypatch.setattr(checks, "free_memory", lambda like: 500_000)
+    found = solve(mirrored, max_iter=2)
+    assert found.solver.name == "admm"
+    assert "forms of the filters" in found.reason
+
+
+@pytest.mark.parametrize("boundary", ["circular", "zero", "none", "symmetric"])
+def test_the_working_set_needs_no_memory_for_maps(rng, monkeypatch, boundary):
+    signal, filters = rng.standard_normal((1, 1, 64, 64)), rng.standard_normal((32, 1, 5, 5))
+    sized = CSCProblem(signal, filters, 20.0, boundary=boundary)
+    monkeypatch.setattr(checks, "free_memory", lambda like: 1.5 * 32 * signal.nbytes)
+    assert solve(sized).solver.name == "working-set"
 
 
 def test_admm_begins_with_the_multiplier_of_the_codes_it_is_given():

@@ -74,6 +74,10 @@ def test_the_index_follows_the_files(tmp_path, rng):
     for reading in (Bank.open, verify):
         with pytest.raises(ValueError, match="was made by a newer cscopt"):
             reading(folder)
+    for text in ("[]", '{"name": "a package of JavaScript"}', '{"format": "esm", "files": []}'):
+        index.write_text(text)
+        assert len(Bank.open(folder)) == 1
+        assert index.read_text() == text, "another's file is left alone"
     with pytest.raises(FileNotFoundError, match="there is no bank"):
         Bank.open(tmp_path / "none")
 

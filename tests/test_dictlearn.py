@@ -356,6 +356,16 @@ def test_complex_codes_are_kept_in_double_precision(tmp_path, engine):
     np.testing.assert_allclose(again.dictionary.filters, whole.dictionary.filters, atol=1e-9)
 
 
+@pytest.mark.parametrize("engine", [Online(lam=0.05, warm=True), Batch(lam=0.05)], ids=["online", "batch"])
+@pytest.mark.parametrize("size", [24, 30])
+def test_a_state_goes_on_with_other_images_and_none_of_the_codes_it_has(engine, size):
+    first = learn(pictures(2, 24), engine, start_for(pictures(2, 24), 4), max_epochs=1).state
+    others = [np.roll(image[..., ::-1], 5, -1).copy() for image in pictures(2, size)]
+    codeless = replace(first, memory={name: array for name, array in first.memory.items() if "." not in name})
+    found, wanted = (learn(others, engine, first.filters, max_epochs=2, state=s) for s in (first, codeless))
+    np.testing.assert_array_equal(found.dictionary.filters, wanted.dictionary.filters)
+
+
 def test_the_batch_size_may_change_between_runs_and_epochs_are_counted():
     images = pictures(4, 24)
     start = start_for(images, 4)

@@ -59,6 +59,19 @@ def test_files_that_are_no_dictionaries(tmp_path, rng):
         ConvDictionary.load(tmp_path / "zero.safetensors")
 
 
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_files_are_readable_as_this_process_has_it(tmp_path, umask):
+    """Also those that safetensors writes, which it gives to the owner alone."""
+    before = os.umask(umask)
+    try:
+        io.save_tensors(tmp_path / "a.safetensors", {"x": np.ones(2)}, {})
+        with io.replacing(tmp_path / "b.txt") as temporary:
+            temporary.write_text("text")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o666 & ~umask}
+
+
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.txt"
     path.write_text("old")

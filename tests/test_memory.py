@@ -50,7 +50,8 @@ def test_no_solve_holds_more_arrays_of_maps_than_counted(name, boundary):
             held = tracemalloc.get_traced_memory()[1] / one
         finally:
             tracemalloc.stop()
-        assert held <= kind().arrays_for(problem) + 1, method
+        a_list = 0.25 if kind.sparse else 0  # of the non-zeros, 2.7 % of all at most
+        assert held <= kind().arrays_for(problem) + 1 + a_list, method
     assert served or (name, boundary) in {("L1 - L2", "symmetric"), ("gradient", "symmetric")}
 
 

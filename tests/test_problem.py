@@ -444,3 +444,11 @@ def test_a_mask_without_channel_axis(rng):
     plain = cscopt.code(image, bank, 2.0, channel_axis=-1, mask=mask)
     full = cscopt.code(image, bank, 2.0, channel_axis=-1, mask=np.repeat(mask[..., None], 3, -1))
     np.testing.assert_array_equal(plain.codes, full.codes)
+
+
+def test_numbers_may_be_numpys_on_any_array():
+    torch = pytest.importorskip("torch")
+    signal, filters = torch.from_numpy(SIGNAL), torch.from_numpy(FILTERS)
+    ours, numpys = (cscopt.solve(CSCProblem(signal, filters, lam), max_iter=20) for lam in (0.5, np.float64(0.5)))
+    assert torch.equal(ours.codes, numpys.codes)
+    assert cscopt.solve(CSCProblem(SIGNAL, FILTERS, np.float32(0.5)), max_iter=1).reason.startswith("few")

@@ -407,6 +407,18 @@ def test_history_and_callback(rng):
     assert len(solution.history) == 6
 
 
+def test_an_iterate_that_was_kept_does_not_show_later_arrays(rng):
+    seen = []
+    problem = CSCProblem(rng.standard_normal((2, 1, 10, 10)), rng.standard_normal((3, 1, 3, 3)), 0.3)
+    solution = solve(problem, "fista", tol=0, max_iter=20, callback=lambda it: seen.append((it, it.codes)))
+    for iterate, codes in seen[:-1]:
+        for name in ("codes", "state", "reconstruction"):
+            with pytest.raises(RuntimeError, match=r"keep iterate\.codes"):
+                getattr(iterate, name)
+        assert not np.array_equal(codes, solution.codes)
+    np.testing.assert_array_equal(seen[-1][0].codes, solution.codes)
+
+
 def test_callback_stops_and_its_state_resumes(rng):
     problem = CSCProblem(rng.standard_normal((1, 1, 10, 10)), rng.standard_normal((3, 1, 3, 3)), 0.3)
     kept = {}

@@ -165,6 +165,19 @@ def test_debiasing_is_least_squares_on_the_support(rng, case):
     assert len(debias(admm)) == admm.nonzeros
 
 
+def test_debiasing_says_where_it_did_not_get_to_the_end(rng):
+    sol = solve(make(rng), "working-set", tol=1e-3)
+    with pytest.warns(UserWarning, match=r"item 0: .* left after 1 iterations, tol=1e-06"):
+        debias(sol, max_iter=1)
+
+
+def test_parts_of_real_codes_are_their_moduli(rng):
+    signal, filters = rng.standard_normal((1, 1, 32, 32)), rng.standard_normal((3, 1, 4, 4))
+    parts, moduli = (solve(CSCProblem(signal, filters, L1(5.0, parts=p)), tol=1e-8) for p in (True, False))
+    assert parts.solver.name == "working-set"
+    np.testing.assert_array_equal(parts.codes, moduli.codes)
+
+
 def test_it_says_that_parts_are_what_it_does_not_serve(rng):
     image = rng.standard_normal((1, 1, 8, 8)) + 1j * rng.standard_normal((1, 1, 8, 8))
     problem = CSCProblem(image, rng.standard_normal((2, 1, 3, 3)), L1(0.5, parts=True))

@@ -58,16 +58,16 @@ class Bank:
         if not folder.is_dir():
             raise FileNotFoundError(f"there is no bank {folder}")
         known = _indexed(folder)
-        rows = {}
+        rows: dict[str, Any] = {}
         for path in files(folder):
             stamp = path.stat()
-            row = known.get(path.name, {})
+            row = (known or {}).get(path.name, {})
             fresh = (row.get("size"), row.get("mtime_ns")) == (stamp.st_size, stamp.st_mtime_ns)
             if not (fresh and complete(row.get("provenance"))):
                 row = {"size": stamp.st_size, "mtime_ns": stamp.st_mtime_ns}
                 row["provenance"] = dict(entry(path, read(path)[0]).provenance)
             rows[path.name] = row
-        if rows != known:
+        if known is not None and rows != known:
             _write_index(folder, rows)
         entries = [entry(folder / name, row["provenance"]) for name, row in rows.items()]
         return cls(folder, tuple(sorted(entries, key=_order)))
@@ -210,13 +210,16 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("."))
 
 
-def _indexed(folder: Path) -> dict[str, Any]:
-    """Rows of the index; none where it is absent or unreadable, for it can be made again."""
+def _indexed(folder: Path) -> dict[str, Any] | None:
+    """Rows of the index; none where it is absent or damaged, for it can be made again; None if the file is not ours."""
     try:
         given = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        version, rows = int(given["format"]), given["files"]
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
+    try:
+        version, rows = int(given["format"]), given["files"]
+    except (ValueError, KeyError, TypeError, OverflowError):
+        return None
     if version > FORMAT:
         raise ValueError(f"{folder} was made by a newer cscopt (format {version}; this one reads up to {FORMAT})")
     return rows if isinstance(rows, dict) and all(isinstance(row, dict) for row in rows.values()) else {}

@@ -66,7 +66,7 @@ class Batch(Engine):
             sparse, codes = solution.sparse_codes, codes_of(solution)
             problem = self.problem(sample.image, state.filters, sample.mask)  # without the spectra of the filters
             del solution  # and what its solver keeps
-            memory |= codes_kept(sample.number, sparse)
+            memory |= codes_kept(sample.number, sparse, sample.image)
             if masked:
                 total.add(problem, sparse)
             else:
@@ -78,7 +78,7 @@ class Batch(Engine):
     def _coded(self, state: LearnState, sample: Sample) -> Solution:
         """Codes of an image, none worse than those it had."""
         problem = self.problem(sample.image, state.filters, sample.mask)
-        before = codes_recalled(state.memory, sample.number)
+        before = codes_recalled(state.memory, sample.number, sample.image)
         found = self.code(problem, before)
         if before is not None and found.objective > found.history["objective"][0]:
             keeper = found.solver if found.solver.sparse else ISTA()  # whose codes are those it is given

@@ -107,9 +107,9 @@ class Online(Engine):
     def _seen(self, state: LearnState, sample: Sample) -> tuple[tuple[float, float, Any], dict[str, Any], Any]:
         """What an image's codes tell: their measures, they themselves if they are kept, their gradient or moments."""
         problem = self.problem(sample.image, state.filters, sample.mask)
-        solution = self.code(problem, codes_recalled(state.memory, sample.number))
+        solution = self.code(problem, codes_recalled(state.memory, sample.number, sample.image))
         row = measured(solution)
-        kept = codes_kept(sample.number, solution.sparse_codes) if self.warm else {}
+        kept = codes_kept(sample.number, solution.sparse_codes, sample.image) if self.warm else {}
         if self.update == "gradient":
             return row, kept, filter_gradient(solution)
         codes = codes_of(solution)

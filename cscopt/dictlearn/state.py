@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import io
+from cscopt.backend import to_numpy
 from cscopt.codes import SparseCodes
 
 _FORMAT = "cscopt-learning-2"
@@ -122,15 +124,25 @@ class LearnState:
         return {name: [*self.history[name], float(row.get(name, math.nan))] for name in COLUMNS}
 
 
-def codes_kept(number: int, codes: SparseCodes) -> dict[str, Any]:
-    """Codes of an image as entries of the memory."""
-    return {f"{number}.{name}": part for name, part in codes.tensors().items()}
+def codes_kept(number: int, codes: SparseCodes, image: Any) -> dict[str, Any]:
+    """Codes of an image, and its digest, as entries of the memory."""
+    return {f"{number}.{name}": part for name, part in codes.tensors().items()} | {f"{number}.image": _digest(image)}
 
 
-def codes_recalled(memory: Mapping[str, Any], number: int) -> SparseCodes | None:
-    """Codes of an image from the memory; None if it has none."""
-    if f"{number}.index" not in memory:
-        return None
+def codes_recalled(memory: Mapping[str, Any], number: int, image: Any) -> SparseCodes | None:
+    """Codes of an image from the memory; None if it has none, or those of another image."""
+    known = memory.get(f"{number}.image")
+    return _codes(memory, number) if known is not None and np.array_equal(known, _digest(image)) else None
+
+
+def _digest(image: Any) -> Any:
+    array = np.ascontiguousarray(to_numpy(image))
+    digest = hashlib.blake2b(f"{array.dtype} {array.shape}".encode(), digest_size=16)
+    digest.update(array)
+    return np.frombuffer(digest.digest(), np.uint8)
+
+
+def _codes(memory: Mapping[str, Any], number: int) -> SparseCodes:
     names = [name for name in ("index", "values", "shape", "imaginary") if f"{number}.{name}" in memory]
     return SparseCodes.of_tensors({name: memory[f"{number}.{name}"] for name in names})
 
@@ -141,9 +153,9 @@ def codes_without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict
     for name in memory:
         if name.endswith(".index"):
             number = int(name.partition(".")[0])
-            codes = codes_recalled(memory, number)
-            assert codes is not None
+            codes = _codes(memory, number)
             filters = codes.index // int(np.prod(codes.shape[2:])) % n_filters
             rest = ~np.isin(filters, atoms)
-            kept |= codes_kept(number, SparseCodes(codes.index[rest], codes.values[rest], codes.shape))
+            tensors = SparseCodes(codes.index[rest], codes.values[rest], codes.shape).tensors()
+            kept |= {f"{number}.{part}": array for part, array in tensors.items()}
     return kept

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.backend import free_memory, is_array, is_numpy
+from cscopt.backend import free_memory, is_numpy
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
 from cscopt.solvers.base import Solver
@@ -58,12 +58,16 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return ADMM(), "of those that serve this penalty, the one whose quadratic step is exact"
     if not is_numpy(problem.signal):
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
+    if not _listable(problem):
+        return ADMM(), "the forms of the filters near a symmetric boundary would not fit into memory"
     ratio, what = _ratio(problem), "λ"
-    if ratio >= _DENSE * problem.synthesis.n_filters and is_array(problem.penalty.lam):
+    if ratio >= _DENSE * problem.synthesis.n_filters and np.ndim(problem.penalty.lam):
         ratio, what = _ratio(problem.with_penalty(_raised(problem.penalty))), f"λ, but for its least {_LEAST:.0%},"
     told = f"{what} is λ_max / {ratio:.3g}" if ratio > 1 else "λ is at least λ_max"
     if ratio < _DENSE * problem.synthesis.n_filters:
         return WorkingSet(), f"few coefficients will not be zero: {told}"
+    if not problem.datafit.spectral:
+        return WorkingSet(), "weights or the boundary split D x off, and ADMM's gap then falls slowly"
     if not _fits(problem, ADMM()):
         return WorkingSet(), "arrays of all maps would not fit into memory"
     return ADMM(), f"many coefficients will not be zero: {told}"
@@ -93,6 +97,14 @@ def slow(problem: CSCProblem, state: Any, before: float, gap: float) -> bool:
         return False
     density = sum(len(one.keys) for one in state.sets) / math.prod(problem.codes_shape)
     return math.log(before / gap) < SPAN * _RATE * density / _ratio(problem) ** (1 / 3)
+
+
+def _listable(problem: CSCProblem) -> bool:
+    """Whether there is memory for the atoms one by one, which differ near a symmetric boundary."""
+    try:
+        return problem.boundary != "symmetric" or problem.synthesis.sites is not None
+    except MemoryError:
+        return False
 
 
 def _fits(problem: CSCProblem, solver: Solver) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
     tol : float, default 1e-6
         ‖residual of the normal equations‖ / ‖right side‖ to stop at.
     max_iter : int, default 500
-        Iterations of conjugate gradients for each item.
+        Iterations of conjugate gradients for each item. Where they do not reach `tol`, a warning says what is left.
 
     Returns
     -------
@@ -68,6 +69,9 @@ def debias(solution: Solution, tol: float = 1e-6, max_iter: int = 500) -> Sparse
         if len(keys):
             operator = LinearOperator((len(keys),) * 2, normal, dtype=values.dtype)
             right = item.sites.correlations(item.target, keys)
-            values, _ = cg(operator, right, values, rtol=tol, maxiter=max_iter)
+            values, missed = cg(operator, right, values, rtol=tol, maxiter=max_iter)
+            if missed:
+                left = np.linalg.norm(operator @ values - right) / np.linalg.norm(right)
+                warnings.warn(f"item {k}: {left:.1e} left after {max_iter} iterations, tol={tol:g}", stacklevel=2)
         found.append(replace(active, values=values.astype(active.values.dtype)))
     return listed(problem, found)

@@ -22,7 +22,7 @@ _PATIENCE = 50
 
 @dataclass(frozen=True)
 class Iterate:
-    """What a callback sees: numbers at once, arrays (copies) when asked for."""
+    """What a callback sees: numbers at once, arrays (copies) when asked for, until the callback returns."""
 
     iteration: int
     seconds: float
@@ -33,17 +33,25 @@ class Iterate:
     @property
     def codes(self) -> Array:
         r"""Codes so far, (batch, maps, \*code space)."""
-        return self.run.solver.codes(self.run.problem, self.run.joint_state())
+        return self.run.solver.codes(self.run.problem, self._state())
 
     @property
     def state(self) -> Any:
         """State of the solver, to resume from."""
-        return copy_state(self.run.joint_state())
+        return copy_state(self._state())
 
     @property
     def reconstruction(self) -> Array:
         """Σ d_m * x_m so far."""
-        return reconstruct(self.run.problem, self.run.solver, self.run.joint_state())
+        return reconstruct(self.run.problem, self.run.solver, self._state())
+
+    def _state(self) -> Any:
+        if self.run.iterations != self.iteration:
+            raise RuntimeError(
+                f"the solver is at iteration {self.run.iterations}, and no longer has the arrays of iteration "
+                f"{self.iteration}; keep iterate.codes, .state or .reconstruction in the callback, not the iterate"
+            )
+        return self.run.joint_state()
 
 
 class Run:
@@ -106,12 +114,23 @@ class Run:
             self._put_away(list(range(len(self.active))), statuses)
 
     def handed_to(self, solver: Solver, warm: bool) -> Run:
-        """The same run, for another solver to go on with, from the codes so far or from zero."""
-        codes = self.solver.sparse_codes(self.problem, self.joint_state()) if warm else None
+        """The same run, for another solver to go on with, from the codes so far, or from zero for items not done."""
+        codes = self.solver.sparse_codes(self.problem, self.joint_state()) if warm or self.done else None
         new = Run(self.problem, solver, self.tol, codes, None)
         new.began, new.iterations, new.history, new.duals = self.began, self.iterations, self.history, self.duals
         new.seen = self.seen
+        if self.done:
+            if not warm:
+                new._begin_anew(self.active)
+            new._certify(solver.certify(new.problem, new.state), new.active)
+            new._retire()
         return new
+
+    def _begin_anew(self, items: list[int]) -> None:
+        """Some items from zero codes."""
+        others = [i for i in self.active if i not in items]
+        states = [self._taken(others)[1], self.solver.init(self._taken(items)[0])]
+        self.state = join_states(states, self._inverse(others + items))
 
     def joint_state(self) -> Any:
         """The state of all items."""

@@ -75,12 +75,17 @@ class WorkingSet(Solver):
         super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=")
-        if isinstance(problem.penalty, L1) and problem.penalty.parts:
+        if isinstance(problem.penalty, L1) and problem.penalty.parts and not problem.synthesis.real:
             raise ValueError("working-set serves moduli of complex codes, not parts=True")
         if problem.code_levels is None:
             raise ValueError("working-set serves the L1 penalty alone")
         if not is_numpy(problem.signal):
             raise TypeError("working-set serves NumPy arrays only")
+
+    def arrays_for(self, problem: CSCProblem) -> int:
+        levels = problem.code_levels
+        by_place = levels is not None and levels.weight is not None and levels.weight.shape[1] > 1
+        return 2 if by_place else 0  # whatever the boundary
 
     def init(self, problem: CSCProblem, x0: Any = None) -> WorkingSetState:
         sets = active_sets(problem, None if x0 is None else _sparse(problem, x0))
