@@ -11,7 +11,7 @@ from cscopt.backend import is_numpy
 from cscopt.dictlearn.coding import codes_of
 from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
 from cscopt.dictlearn.masked import MaskedMoments
-from cscopt.dictlearn.moments import Moments, moments
+from cscopt.dictlearn.moments import moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
 from cscopt.solvers import ISTA, Solution, solve
@@ -57,7 +57,7 @@ class Batch(Engine):
 
     def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         masked = self.boundary == "none" or any(sample.mask is not None for sample in samples)
-        total: Any = MaskedMoments(state.filters.shape) if masked else Moments.zero(state.filters.shape)
+        total: Any = MaskedMoments(state.filters.shape) if masked else None
         memory: dict[str, Any] = {}
         rows = []
         for sample in samples:
@@ -70,7 +70,9 @@ class Batch(Engine):
             if masked:
                 total.add(problem, sparse)
             else:
-                total = total.plus(moments(problem, codes))
+                found = moments(problem, codes)
+                total = found if total is None else total.plus(found)
+                del found
             del problem, codes  # before those of the next image
         moved, _ = minimise(total, state.filters, self.constraint, self.updates)
         return Step(moved, memory, *averaged(rows))

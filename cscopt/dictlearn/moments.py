@@ -70,8 +70,11 @@ class Moments(Quadratic):
 
     def plus(self, other: Moments, keep: float = 1.0, share: float = 1.0) -> Moments:
         """keep · self + share · other."""
+        codes = share * other.codes
+        for row, mine in zip(codes, self.codes, strict=True):  # for each array is large
+            row += keep * mine
         return Moments(
-            keep * self.codes + share * other.codes,
+            codes,
             keep * self.data + share * other.data,
             keep * self.energy + share * other.energy,
         )
@@ -85,8 +88,11 @@ class Moments(Quadratic):
     @cached_property
     def spectrum(self) -> Any:
         r"""Spectrum of A, (\*frequencies, M, M)."""
-        axes = tuple(range(2, self.codes.ndim))
-        return np.ascontiguousarray(np.moveaxis(np.fft.rfftn(self.codes, axes=axes), (0, 1), (-2, -1)))
+        maps, lags = len(self.codes), self.codes.shape[2:]
+        spectrum = np.empty((*lags[:-1], lags[-1] // 2 + 1, maps, maps), np.complex128)
+        for m, row in enumerate(self.codes):
+            spectrum[..., m, :] = np.moveaxis(np.fft.rfftn(row, axes=tuple(range(1, row.ndim))), 0, -1)
+        return spectrum
 
     @property
     def scales(self) -> Any:
@@ -96,11 +102,11 @@ class Moments(Quadratic):
 
     def curvature(self, scales: Any) -> float:
         """About the largest eigenvalue of S^(−½) A S^(−½), S = diag(scales), by power iteration at each frequency."""
-        roots = 1 / np.sqrt(scales)
-        matrices = (self.spectrum * roots[:, None] * roots).reshape((-1, len(scales), len(scales)))
+        roots = 1 / np.sqrt(scales)[:, None]
+        matrices = self.spectrum.reshape((-1, len(scales), len(scales)))
         vectors, largest = np.random.default_rng(0).standard_normal((*matrices.shape[:2], 1)) + 0j, 0.0
         for _ in range(10):
-            vectors = matrices @ vectors
+            vectors = roots * (matrices @ (roots * vectors))
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
             largest = float(norms.max())
             vectors = vectors / np.where(norms > 0, norms, 1)
@@ -133,13 +139,17 @@ def _sparse(problem: CSCProblem, codes: SparseCodes, energy: float) -> Moments:
 
     sites, support = problem.synthesis.sites, problem.dictionary.support
     target = problem.datafit.on_grid[1]
-    found = Moments.zero((problem.dictionary.n_filters, problem.dictionary.channels, *support))
+    shape = (problem.dictionary.n_filters, problem.dictionary.channels, *support)
+    found = None
     for item, active in enumerate(active_sets(problem, codes)):
         rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
         image = np.ascontiguousarray(target[rows], active.values.dtype).reshape(-1)
-        pairs = kernels.pairs(sites, active.keys, active.values).reshape(found.codes.shape)
-        data = kernels.patches(sites, image, active.keys, active.values).reshape(found.data.shape)
-        found = found.plus(Moments(pairs, data, 0.0))
+        pairs = kernels.pairs(sites, active.keys, active.values).reshape(
+            (*shape[:1] * 2, *(2 * k - 1 for k in support))
+        )
+        one = Moments(pairs, kernels.patches(sites, image, active.keys, active.values).reshape(shape), 0.0)
+        found = one if found is None else found.plus(one)
+    found = Moments.zero(shape) if found is None else found
     return Moments(found.codes, found.data, energy)
 
 

@@ -96,6 +96,7 @@ class Online(Engine):
             rows.append(row)
             memory |= codes
             total = total + term if self.update == "gradient" else total.plus(term, 1.0 if k else keep, share)
+            del term
         if self.update == "gradient":
             a, b = self.step_size
             moved = self.constraint.project(state.filters - a / (b + state.step) * (share * total))

@@ -40,21 +40,29 @@ def patches(sites: Sites, image: Any, keys: Any, values: Any) -> Any:
 def pairs(sites: Sites, keys: Any, values: Any) -> Any:
     """Σ_p Re(conj(x_m(p)) x_n(p + δ)) for all m, n and |δ| < support, δ modulo 2k − 1: (maps, maps, *three axes)."""
     lags = tuple(2 * k - 1 for k in sites.reach)
+    total = np.zeros((sites.maps, sites.maps, *lags))  # the one array of this size
     q, m = np.divmod(keys, sites.maps)
+    counts = np.bincount(m, minlength=sites.maps)
+    starts = np.cumsum(counts) - counts
     lines = np.searchsorted(q, np.arange(sites.groups * sites.pixels // sites.extents[2] + 1) * sites.extents[2])
     columns = q % sites.extents[2]
 
     def work(begin: int, end: int) -> list[Any]:
-        out = np.zeros((sites.maps, sites.maps, *lags))
-        _pairs(begin, end, q, m, values, lines, columns, sites.extents, sites.reach, out)
-        return [out]
+        first, last = np.searchsorted(starts, (begin, end))  # a thread writes the rows of its maps
+        _pairs(first, last, q, m, values, lines, columns, sites.extents, sites.reach, total)
+        return []
 
-    half = sum(shared_out(work, len(keys)), np.zeros((sites.maps, sites.maps, *lags)))
-    same = half[:, :, 0, 0].copy()
-    mirrored = np.roll(np.flip(half, (2, 3, 4)), 1, (2, 3, 4)).swapaxes(0, 1)
-    total = half + mirrored
-    total[:, :, 0, 0] = same
+    shared_out(work, len(keys))
+    for one in range(sites.maps):
+        both = total[one, one:] + _mirrored(total[one:, one])
+        both[:, 0, 0] = total[one, one:, 0, 0]
+        total[one, one:], total[one:, one] = both, _mirrored(both)
     return total
+
+
+def _mirrored(lags: Any) -> Any:
+    """Of arrays (maps, *three axes) of lags, those at −δ."""
+    return np.roll(np.flip(lags, (1, 2, 3)), 1, (1, 2, 3))
 
 
 @compiled
@@ -86,10 +94,13 @@ def _patches(
 
 @compiled
 def _pairs(
-    begin: Any, end: Any, q: Any, maps: Any, values: Any, lines: Any, columns: Any, extents: Any, reach: Any, out: Any
-) -> None:
-    """Pairs whose line offset (δ0, δ1) is not before (0, 0); those before are mirrored by the caller."""
-    for n in range(begin, end):
+    first_map: Any, last_map: Any, q: Any, maps: Any, values: Any, lines: Any, columns: Any, extents: Any, reach: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Pairs of maps from `first_map` on whose line offset (δ0, δ1) is not before (0, 0); the caller mirrors the rest."""
+    for n in range(len(q)):
+        if maps[n] < first_map or maps[n] >= last_map:
+            continue
         value, mine = values[n], out[maps[n]]
         a2, line = columns[n], q[n] // extents[2]
         a1, a0 = line % extents[1], (line // extents[1]) % extents[0]
