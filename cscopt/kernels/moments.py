@@ -97,7 +97,7 @@ def _pairs(
     first_map: Any, last_map: Any, q: Any, maps: Any, values: Any, lines: Any, columns: Any, extents: Any, reach: Any,
     out: Any,
 ) -> None:  # fmt: skip
-    """Pairs of maps from `first_map` on whose line offset (δ0, δ1) is not before (0, 0); the caller mirrors the rest."""
+    """Pairs of maps from `first_map` on whose line offset (δ0, δ1) is not before (0, 0); the caller mirrors others."""
     for n in range(len(q)):
         if maps[n] < first_map or maps[n] >= last_map:
             continue
