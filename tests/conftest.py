@@ -15,8 +15,15 @@ import numpy as np
 import pytest
 
 os.environ.setdefault("CSCOPT_CACHE_DIR", os.path.join(tempfile.gettempdir(), "cscopt-test-cache"))
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers fill the cores; OpenMP's waiting threads would take turns on them
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers fill the cores; threads that wait would take turns on them
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("CSCOPT_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def all_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many threads as users have, also in a worker."""
+    monkeypatch.delenv("CSCOPT_NUM_THREADS", raising=False)
 
 
 @functools.cache

@@ -9,6 +9,8 @@ from cscopt import CSCProblem, fft, set_threads
 from cscopt.kernels import FilterSpectrum, Levels, reference, scalars
 from cscopt.kernels import numba as fused
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 GRIDS = [(33,), (12, 10), (40, 41), (5, 6, 7)]
 
 

@@ -20,6 +20,8 @@ from cscopt import (
 )
 from cscopt.solvers import SOLVERS
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 PENALTIES = {
     "number": L1(0.05),
     "map": L1(np.full((32, 128, 128), 0.05, np.float32)),

@@ -14,6 +14,8 @@ import cscopt.operators
 from cscopt import ADMM, FISTA, ISTA, L1, CSCProblem, FunctionOperator, certify, fft, kkt_residual, solve, wisdom
 from cscopt.backend import to_numpy
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 SOLVERS = ["ista", "fista", "admm", "working-set"]
 
 

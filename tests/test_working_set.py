@@ -33,6 +33,8 @@ from cscopt.solvers.local_dual import local_scale
 from cscopt.solvers.working_set import item_of
 from cscopt.synthesis import Synthesis
 
+pytestmark = pytest.mark.usefixtures("all_threads")
+
 CASES = {
     "plain": {},
     "float32": {"dtype": "float32"},
