@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -140,16 +141,15 @@ def _sparse(problem: CSCProblem, codes: SparseCodes, energy: float) -> Moments:
     sites, support = problem.synthesis.sites, problem.dictionary.support
     target = problem.datafit.on_grid[1]
     shape = (problem.dictionary.n_filters, problem.dictionary.channels, *support)
-    found = None
-    for item, active in enumerate(active_sets(problem, codes)):
+    square = (*shape[:1] * 2, *(2 * k - 1 for k in support))
+
+    def of_item(item: int, active: Any) -> Moments:
         rows = slice(item * problem.synthesis.groups, (item + 1) * problem.synthesis.groups)
         image = np.ascontiguousarray(target[rows], active.values.dtype).reshape(-1)
-        pairs = kernels.pairs(sites, active.keys, active.values).reshape(
-            (*shape[:1] * 2, *(2 * k - 1 for k in support))
-        )
-        one = Moments(pairs, kernels.patches(sites, image, active.keys, active.values).reshape(shape), 0.0)
-        found = one if found is None else found.plus(one)
-    found = Moments.zero(shape) if found is None else found
+        pairs = kernels.pairs(sites, active.keys, active.values).reshape(square)
+        return Moments(pairs, kernels.patches(sites, image, active.keys, active.values).reshape(shape), 0.0)
+
+    found = reduce(Moments.plus, starmap(of_item, enumerate(active_sets(problem, codes))))
     return Moments(found.codes, found.data, energy)
 
 

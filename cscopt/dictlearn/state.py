@@ -126,13 +126,17 @@ class LearnState:
 
 def codes_kept(number: int, codes: SparseCodes, image: Any) -> dict[str, Any]:
     """Codes of an image, and its digest, as entries of the memory."""
-    return {f"{number}.{name}": part for name, part in codes.tensors().items()} | {f"{number}.image": _digest(image)}
+    return _entries(number, codes) | {f"{number}.image": _digest(image)}
 
 
 def codes_recalled(memory: Mapping[str, Any], number: int, image: Any) -> SparseCodes | None:
     """Codes of an image from the memory; None if it has none, or those of another image."""
     known = memory.get(f"{number}.image")
     return _codes(memory, number) if known is not None and np.array_equal(known, _digest(image)) else None
+
+
+def _entries(number: int, codes: SparseCodes) -> dict[str, Any]:
+    return {f"{number}.{name}": part for name, part in codes.tensors().items()}
 
 
 def _digest(image: Any) -> Any:
@@ -156,6 +160,5 @@ def codes_without(memory: Mapping[str, Any], atoms: Any, n_filters: int) -> dict
             codes = _codes(memory, number)
             filters = codes.index // int(np.prod(codes.shape[2:])) % n_filters
             rest = ~np.isin(filters, atoms)
-            tensors = SparseCodes(codes.index[rest], codes.values[rest], codes.shape).tensors()
-            kept |= {f"{number}.{part}": array for part, array in tensors.items()}
+            kept |= _entries(number, SparseCodes(codes.index[rest], codes.values[rest], codes.shape))
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from cscopt.backend import Array, is_array, namespace, to_numpy
 from cscopt.certificate import Certificate, compare, rounding, settled
+from cscopt.codes import SparseCodes
 from cscopt.problem import CSCProblem
 from cscopt.solvers.base import Solver, copy_state, join_states, reconstruct, take_state
 from cscopt.solvers.history import History
@@ -116,21 +118,16 @@ class Run:
     def handed_to(self, solver: Solver, warm: bool) -> Run:
         """The same run, for another solver to go on with, from the codes so far, or from zero for items not done."""
         codes = self.solver.sparse_codes(self.problem, self.joint_state()) if warm or self.done else None
+        if codes is not None and not warm:
+            done = ~np.isin(codes.index // math.prod(codes.shape[1:]), self.active)
+            codes = SparseCodes(codes.index[done], codes.values[done], codes.shape)
         new = Run(self.problem, solver, self.tol, codes, None)
         new.began, new.iterations, new.history, new.duals = self.began, self.iterations, self.history, self.duals
         new.seen = self.seen
         if self.done:
-            if not warm:
-                new._begin_anew(self.active)
             new._certify(solver.certify(new.problem, new.state), new.active)
             new._retire()
         return new
-
-    def _begin_anew(self, items: list[int]) -> None:
-        """Some items from zero codes."""
-        others = [i for i in self.active if i not in items]
-        states = [self._taken(others)[1], self.solver.init(self._taken(items)[0])]
-        self.state = join_states(states, self._inverse(others + items))
 
     def joint_state(self) -> Any:
         """The state of all items."""

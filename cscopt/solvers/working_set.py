@@ -75,17 +75,17 @@ class WorkingSet(Solver):
         super().check(problem)
         if problem.forward is not None:
             raise ValueError("working-set cannot serve a problem with forward=")
-        if isinstance(problem.penalty, L1) and problem.penalty.parts and not problem.synthesis.real:
-            raise ValueError("working-set serves moduli of complex codes, not parts=True")
         if problem.code_levels is None:
-            raise ValueError("working-set serves the L1 penalty alone")
+            parts = isinstance(problem.penalty, L1)
+            what = "moduli of complex codes, not parts=True" if parts else "the L1 penalty alone"
+            raise ValueError(f"working-set serves {what}")
         if not is_numpy(problem.signal):
             raise TypeError("working-set serves NumPy arrays only")
 
     def arrays_for(self, problem: CSCProblem) -> int:
         levels = problem.code_levels
         by_place = levels is not None and levels.weight is not None and levels.weight.shape[1] > 1
-        return 2 if by_place else 0  # whatever the boundary
+        return self.arrays + (2 if by_place else 0)  # whatever the boundary
 
     def init(self, problem: CSCProblem, x0: Any = None) -> WorkingSetState:
         sets = active_sets(problem, None if x0 is None else _sparse(problem, x0))
