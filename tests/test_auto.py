@@ -69,7 +69,7 @@ def test_a_working_set_that_does_not_converge_hands_over_to_admm():
     assert seconds == sorted(seconds)
     again = solve(smooth, state=found.state)
     assert again.solver.name == "admm"
-    assert again.reason == "the state is one of its"
+    assert again.reason == "it goes on from the state given"
     assert again.status == "converged"
 
 

@@ -162,7 +162,7 @@ def _solver(method: str | Solver, problem: CSCProblem, state: Any) -> tuple[Solv
         return SOLVERS[name](), "asked for"
     for kind in SOLVERS.values():
         if isinstance(state, kind.states):
-            return kind(), "the state is one of its"
+            return kind(), "it goes on from the state given"
     return choose(problem)
 
 
