@@ -88,6 +88,7 @@ print(iterations[-1])
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("method", ["auto", "admm"])
 def test_compiled_loops_and_plans_are_kept_for_the_next_process(method, tmp_path):
     """Its first solve has made an iteration within a second, what it loads included."""
