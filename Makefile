@@ -21,7 +21,8 @@ demo: $(BASE)
 
 test: lint
 	$(RUN) -m pytest -m alone tests
-	$(RUN) -m pytest -m "not gpu and not alone" -n logical --maxprocesses 8 --dist worksteal --nbmake-timeout=600 --nbmake notebooks tests
+	$(RUN) -m pytest -m "not gpu and not alone" -n logical --maxprocesses 8 --dist worksteal \
+		--nbmake-timeout=600 --nbmake notebooks tests
 
 lint: $(TEST)
 	$(RUN) -m ruff check .
