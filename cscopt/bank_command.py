@@ -96,7 +96,7 @@ def _verify(bank: str) -> None:
     for sentence in wrong.values():
         print(sentence, file=sys.stderr)
     if wrong:
-        raise ValueError(f"{len(wrong)} files of {bank} are not good: {', '.join(wrong)}")
+        raise ValueError(f"{bank}: not good: {', '.join(wrong)}")
     print(f"{bank}: {dictionaries(len(Bank.open(bank)))}, all good")
 
 
