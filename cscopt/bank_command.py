@@ -24,7 +24,7 @@ def add_to(parent: Any) -> None:
         "spec", type=str, help="YAML file: data and grid; holdout, seed, engine, initial, max_epochs, stop_below"
     )
     making.add_argument("-o", "--output", type=str, required=True, help="folder of the bank")
-    making.add_argument("--data", type=str, help="folder or .npz file, in the place of the spec's")
+    making.add_argument("--data", type=str, help="folder or .npz file, in the place of the spec's; its other keys hold")
     making.add_argument(
         "--cases", type=str, nargs="+", default=[], help="part of the grid: 3, 5-8 (numbers from 1), support=8, lam=0.1"
     )
@@ -97,7 +97,10 @@ def _verify(bank: str) -> None:
         print(sentence, file=sys.stderr)
     if wrong:
         raise ValueError(f"{bank}: not good: {', '.join(wrong)}")
-    print(f"{bank}: {dictionaries(len(Bank.open(bank)))}, all good")
+    found = Bank.open(bank)
+    if not len(found):
+        raise ValueError(f"there is no dictionary in {bank}")
+    print(f"{bank}: {dictionaries(len(found))}, all good")
 
 
 def _report(bank: str, output: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from cscopt import io
 from cscopt.backend import to_numpy
 from cscopt.bank import Bank, Entry
+from cscopt.bank.words import dictionaries
 from cscopt.dictionary import ConvDictionary
 from cscopt.plot import mosaic
 
@@ -59,7 +60,7 @@ def write_report(bank: Bank, path: str | Path) -> None:
     title = html.escape(f"Bank of dictionaries: {bank.folder.resolve().name}")
     seconds = sum(entry.seconds for entry in bank)
     said = (
-        f"{len(bank)} dictionaries, learned in {_span(seconds)} of work. Atoms are sorted by use, the most used first."
+        f"{dictionaries(len(bank))}, learned in {_span(seconds)} of work. Atoms are sorted by use, the most used first."
     )
     head = "".join(f"<th>{html.escape(name)}</th>" for name in ("name", *COLUMNS))
     page = (
@@ -148,7 +149,7 @@ def _curves(history: dict[str, list[float]]) -> str:
     """Objective of the steps, on an axis at the left, and the held-out one, on an axis at the right, as a drawing."""
     steps, means = _averaged(history)
     measured = [(s, v) for s, v in zip(history["step"], history["held_out"], strict=True) if math.isfinite(v)]
-    series = [("objective, mean of the steps", "#888", list(zip(steps, means, strict=True)))]
+    series = [("objective, mean of the steps", "#707070", list(zip(steps, means, strict=True)))]
     series += [("held out", "#1f5fa8", measured)] if measured else []
     if not steps:
         return ""
@@ -172,7 +173,8 @@ def _curves(history: dict[str, list[float]]) -> str:
         drawn += [f'<text x="{x}" y="{y}" text-anchor="{a}" fill="{colour}">{text}</text>' for x, y, a, text in marks]
     drawn.append(f'<text x="{width}" y="{height + 16}" text-anchor="end">step {last:.0f}</text>')
     return (
-        f'<svg class="curves" viewBox="-60 -28 {width + 120} {height + 52}" width="{width + 120}" font-size="11" '
+        f'<svg class="curves" role="img" aria-label="Learning curves" viewBox="-60 -28 {width + 120} {height + 52}" '
+        f'width="{width + 120}" font-size="11" '
         f'font-family="system-ui, sans-serif" fill="#666">{"".join(drawn)}</svg>'
     )
 

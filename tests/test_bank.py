@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,7 +41,50 @@ def test_files_that_are_not_good_are_refused_and_named(tmp_path, rng, capsys):
     assert "damaged" not in wrong[paths[2].name]
     assert "no bank wrote it" in wrong["foreign.safetensors"]
     assert main(["bank", "verify", str(folder)]) == 2
-    assert "4 files of" in capsys.readouterr().err
+    assert f"{folder}: not good: {paths[0].name}, " in capsys.readouterr().err
+
+
+def test_a_file_has_the_name_of_its_dictionary(tmp_path, rng):
+    """Or a build takes it for another, and a bank tells what is not so."""
+    folder = tmp_path / "bank"
+    one, other = (put(folder, rng.standard_normal((m, 1, 3, 3))) for m in (2, 3))
+    named = put(folder, rng.standard_normal((4, 1, 3, 3)), name="none")
+    named = named.rename(folder / "none.safetensors")
+    opened = Bank.open(folder)
+    assert not verify(folder)
+    third = named.rename(folder / "other.safetensors")
+    assert verify(folder)[third.name] == f"{third} is the dictionary none, and must have its name"
+    with pytest.raises(ValueError, match="is the dictionary none"):
+        Bank.open(folder)
+    third.unlink()
+    first = opened[one.stem]
+    os.replace(other, one)
+    with pytest.raises(ValueError, match="was replaced since the bank was opened"):
+        first.load()
+
+
+def test_verify_knows_what_is_gone_and_an_index_that_lies(tmp_path, rng, capsys):
+    folder = tmp_path / "bank"
+    paths = [put(folder, rng.standard_normal((m, 1, 3, 3))) for m in (2, 3)]
+    (tmp_path / "bank" / "index.json").write_text("{}")
+    index = folder / "index.json"
+    index.unlink()
+    Bank.open(folder)
+    given = index.read_text()
+    index.write_text(given.replace('"lam": "0.1"', '"lam": "0.7"', 1))
+    (wrong,) = verify(folder).values()
+    assert "tells other things" in wrong
+    index.write_text(given)
+    paths[0].unlink()
+    assert verify(folder) == {paths[0].name: f"{paths[0]} is gone: the index knows it (`Bank.open` forgets it)"}
+    assert len(Bank.open(folder)) == 1
+    assert not verify(folder)
+    paths[1].unlink()
+    Bank.open(folder)
+    assert main(["bank", "verify", str(folder)]) == 2
+    assert "there is no dictionary in" in capsys.readouterr().err
+    assert main(["bank", "show", str(folder), "one"]) == 2
+    assert "there is no dictionary in" in capsys.readouterr().err
 
 
 def _damaged(provenance):

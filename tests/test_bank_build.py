@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import nullcontext
@@ -251,18 +252,116 @@ def test_time_left_is_that_of_the_longest_or_of_all(tmp_path, spec):
     (tmp_path / work.WORK / f"{cases[2].name}.json").write_text(json.dumps(told))
     waiting = cases[1].work + 0.5 * cases[2].work + cases[3].work
     assert clock.left(cases[1:]) == pytest.approx(2 * waiting)
-    clock.workers = 9
+    clock.count = lambda: 9
     assert clock.left(cases[1:]) == pytest.approx(2 * cases[3].work)
     clock.close()
 
 
-def test_failures_are_told_after_the_rest_is_built(tmp_path, spec, capsys):
+def test_what_an_engine_refuses_is_told_before_any_work(tmp_path, spec, capsys):
     written(tmp_path, engine={"name": "sporco"}, data={"npz": "images.npz", "part": "complex"})
     np.savez(tmp_path / "images.npz", stack=np.ones((3, 12, 12)) * (1 + 1j))
     assert main(["bank", "build", str(spec), "-o", str(tmp_path / "bank"), "--workers", "1"]) == 2
     error = capsys.readouterr().err
-    assert "4 of 4 dictionaries failed" in error
     assert "real NumPy images" in error or "sporco" in error
+    assert not (tmp_path / "bank").exists()
+
+
+def test_failures_are_told_after_the_rest_is_built_each_reason_once(tmp_path, spec, monkeypatch):
+    """Here filters of constant images, of which zero mean leaves nothing."""
+    np.savez(tmp_path / "images.npz", stack=np.zeros((3, 12, 12)))
+    written(tmp_path, engine={"constraint": {"zero_mean": True}})
+    monkeypatch.setattr(work.dictlearn, "initial_filters", lambda *given: np.ones((given[1], 1, 3, 3)))
+    monkeypatch.setattr(bank.builder, "_pool", lambda workers: nullcontext((Here(), 1, lambda: 1)))
+    monkeypatch.setattr(work, "set_threads", lambda count: None)
+    with pytest.raises(ChildProcessError) as told:
+        build(spec, tmp_path / "bank")
+    assert str(told.value).startswith("4 of 4 dictionaries failed: ")
+    assert str(told.value).count("nothing of it is left") == 1
+
+
+class Here(Executor):
+    """Runs tasks at once, in this process."""
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # as a pool does
+            future.set_exception(error)
+        return future
+
+
+def test_a_task_whose_builder_has_gone_ends_with_its_step_and_saves_its_state(tmp_path, spec, monkeypatch):
+    given = Spec.read(spec)
+    case = given.cases(Samples.of(given.data, given.holdout))[0]
+    whole = work.learn_case(case, tmp_path / "whole", 1e9)
+    assert whole > 0
+    tell = work._teller
+
+    def told(path, steps):
+        inner = tell(path, steps)
+        return lambda state: (work._STOP.set() if state.step == 3 else None, inner(state))[1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "_teller", told)
+        patch.setattr(work, "_STOP", threading.Event())
+        with pytest.raises(InterruptedError, match="the state is saved"):
+            work.learn_case(case, tmp_path / "bank", 1e9)
+        patch.setattr(work, "set_threads", lambda count: None)
+        with pytest.raises(InterruptedError, match="the builder has gone"):
+            work.task(case, str(tmp_path / "bank"), 1, 1e9)
+    assert not bank.store.files(tmp_path / "bank")
+    assert step_of(tmp_path / "bank" / work.WORK / f"{case.name}.safetensors") == 3
+    work.learn_case(case, tmp_path / "bank", 1e9)
+    one, other = (Bank.open(tmp_path / name)[0].load().filters for name in ("bank", "whole"))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_a_state_goes_on_where_the_low_pass_rounds_otherwise(tmp_path, spec, monkeypatch):
+    """As on a computer with other vector instructions."""
+    given = Spec.read(spec)
+    case = given.cases(Samples.of(given.data, given.holdout))[0]
+    learn = work.dictlearn.learn
+
+    def stopped(*arguments, callback, **options):
+        return learn(*arguments, callback=lambda state: callback(state) or state.step == 3, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work.dictlearn, "learn", stopped)
+        with pytest.raises(InterruptedError):
+            work.learn_case(case, tmp_path, 0.0)
+    split = bank.data.lowpass.split
+
+    def otherwise(*arguments):
+        low, high = split(*arguments)
+        return low, np.nextafter(high, np.float32(np.inf))
+
+    monkeypatch.setattr(bank.data.lowpass, "split", otherwise)
+    steps = []
+    monkeypatch.setattr(
+        work.dictlearn,
+        "learn",
+        lambda *arguments, callback, **options: learn(
+            *arguments, callback=lambda state: steps.append(state.step) or callback(state), **options
+        ),
+    )
+    work.learn_case(case, tmp_path, 0.0)
+    assert steps == [4, 5, 6, 7, 8]
+
+
+def test_a_line_for_each_dictionary_tells_the_time_left_and_that_no_worker_is_there(tmp_path, spec, capsys):
+    given = Spec.read(spec)
+    cases = given.cases(Samples.of(given.data, 1))
+    clock = Clock(tmp_path, cases, 0, True)
+    clock.finished(cases[0], 60.0, cases[1:])
+    clock.count = lambda: 0
+    clock.show(cases[1:])
+    clock.show(cases[1:])
+    clock.close()
+    told = capsys.readouterr()
+    assert told.out.startswith("4 dictionaries to learn\n")
+    assert re.search(r"  60 s  \(1 of 4, 0:0\d:\d\d left\)\n", told.out)
+    assert told.err.count("there is no worker; waiting for one") == 1
 
 
 def test_a_state_of_another_task_is_told_with_what_to_do(tmp_path, spec, capsys):
@@ -305,7 +404,7 @@ def test_a_dictionary_at_which_workers_die_does_not_keep_the_others_from_being_b
             return future
 
     monkeypatch.setattr(work, "set_threads", lambda count: None)  # they run in this process
-    monkeypatch.setattr(bank.builder, "_pool", lambda workers: nullcontext((Fragile(), 1, 1)))
+    monkeypatch.setattr(bank.builder, "_pool", lambda workers: nullcontext((Fragile(), 1, lambda: 1)))
     told = f"1 of 4 dictionaries failed: {poison.name}: workers died 3 times at it"
     with pytest.raises(ChildProcessError, match=told):
         build(spec, tmp_path / "bank")
@@ -357,7 +456,7 @@ def test_workers_that_write_elsewhere_are_found_out(tmp_path, spec, monkeypatch)
             return future
 
     monkeypatch.setattr(work, "set_threads", lambda count: None)  # they run in this process
-    monkeypatch.setattr(bank.builder, "_cluster", lambda address: nullcontext((Elsewhere(), 1, 1)))
+    monkeypatch.setattr(bank.builder, "_cluster", lambda address: nullcontext((Elsewhere(), 1, lambda: 1)))
     monkeypatch.setattr(bank.builder, "_CACHED", 0.1)
     with pytest.raises(ChildProcessError, match=r"4 of 4 dictionaries failed: .* do the workers see another folder"):
         build(spec, tmp_path / "bank", cluster="tcp://there")

@@ -177,3 +177,20 @@ def test_values_of_another_kind_are_named_with_their_key(tmp_path, rng, change, 
     np.savez(tmp_path / "images.npz", images=rng.random((2, 8, 8)))
     with pytest.raises((TypeError, ValueError), match=message):
         Spec.read(written(tmp_path, **change)).cases(Samples([rng.random((1, 8, 8))], [], ""))
+
+
+def test_data_elsewhere_are_of_the_specs_kind(tmp_path, spec, capsys):
+    (tmp_path / "pictures").mkdir()
+    arguments = ["bank", "build", str(spec), "-o", str(tmp_path / "bank"), "--data"]
+    assert main([*arguments, str(tmp_path / "pictures")]) == 2
+    assert "--data must be an .npz file, as what stands in the spec; got" in capsys.readouterr().err
+    written(tmp_path, data={"folder": "pictures"})
+    assert main([*arguments, str(tmp_path / "images.npz")]) == 2
+    assert "--data must be a folder of pictures" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "nothing")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_cases_are_words():
+    with pytest.raises(TypeError, match="cases must be a list"):
+        choose([], "12")

@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from cscopt import checks
 from cscopt.backend import get_threads, require
@@ -40,7 +42,7 @@ def build(
 ) -> Bank:
     """Learn the dictionaries of a spec that a bank has not got.
 
-    Stop it as you like, by Ctrl-C or ``kill -9``: the next build goes on from the states that were saved last. Scripts
+    Stop it as you like, by Ctrl-C or ``kill -9``: the next build goes on from the states that were saved. Scripts
     that call this need ``if __name__ == "__main__":``, for workers import them.
 
     Parameters
@@ -53,10 +55,12 @@ def build(
     workers : int, optional
         Processes on this computer, by default as many as `get_threads` tells; they share the threads.
     cluster : str, optional
-        Address of a dask.distributed scheduler that gets the tasks instead. Its workers need cscopt, and the data and
-        the bank at the same paths; start them with one thread each, for a process learns one dictionary at a time.
+        Address of a dask.distributed scheduler that gets the tasks instead. It and its workers need this version of
+        cscopt, and the workers the data and the bank at the same paths; start them with one thread each, for a process
+        learns one dictionary at a time.
     checkpoint_seconds : float, default 10
-        Time between two saved states of a learner; a kill costs at most so much.
+        Time between two saved states of a learner: a worker that is killed loses at most so much and a step, one that
+        is stopped by Ctrl-C, or whose builder is killed, nothing.
     progress : bool, default False
         Show a bar with the time left, and print a line for each dictionary.
 
@@ -91,7 +95,7 @@ def build(
             failed, deaths = dict[str, str](), Counter[str]()
             while missing:
                 some = _next(missing, deaths)
-                with _cluster(cluster) if cluster else _pool(workers) as (executor, threads, clock.workers):
+                with _cluster(cluster) if cluster else _pool(workers) as (executor, threads, clock.count):
                     died = _run(executor, some, folder, threads, checkpoint_seconds, clock, failed)
                 if died:
                     deaths.update(_begun(_missing(some, folder), folder))
@@ -103,10 +107,17 @@ def build(
                     failed |= dict.fromkeys(unseen, f"learned, but not in {folder}: do the workers see another folder?")
                 missing = [case for case in _missing(wanted, folder) if case.name not in failed]
         if failed:
-            told = "; ".join(f"{name}: {error}" for name, error in failed.items())
-            raise ChildProcessError(f"{len(failed)} of {len(wanted)} dictionaries failed: {told}")
+            raise ChildProcessError(f"{len(failed)} of {len(wanted)} dictionaries failed: {_reasons(failed)}")
         sweep(folder, began)
     return Bank.open(folder)
+
+
+def _reasons(failed: Mapping[str, str]) -> str:
+    """Each reason once, after the names of those that failed for it."""
+    names: dict[str, list[str]] = {}
+    for name, reason in failed.items():
+        names.setdefault(reason, []).append(name)
+    return "; ".join(f"{', '.join(some)}: {reason}" for reason, some in names.items())
 
 
 def _next(missing: Sequence[Case], deaths: Mapping[str, int]) -> Sequence[Case]:
@@ -161,7 +172,7 @@ def _run(
             if isinstance(error, OSError):
                 raise error
             if error is None:
-                clock.finished(case, future.result())
+                clock.finished(case, future.result(), pending.values())
             else:
                 failed[case.name] = str(error)
                 clock.failed(case, error)
@@ -170,7 +181,7 @@ def _run(
 
 
 @contextmanager
-def _pool(workers: int) -> Iterator[tuple[Executor, int, int]]:
+def _pool(workers: int) -> Iterator[tuple[Executor, int, Callable[[], int]]]:
     """Processes of this computer, the threads of each, and their number; they end with the block or this process."""
     threads = max(1, get_threads() // workers)
     context = multiprocessing.get_context("spawn")
@@ -178,7 +189,7 @@ def _pool(workers: int) -> Iterator[tuple[Executor, int, int]]:
     executor = ProcessPoolExecutor(workers, context, follow, (reader,))
     with _environment("OMP_NUM_THREADS", str(threads)):
         try:
-            yield executor, threads, workers
+            yield executor, threads, lambda: workers
             executor.shutdown()
         finally:
             writer.close()
@@ -187,15 +198,34 @@ def _pool(workers: int) -> Iterator[tuple[Executor, int, int]]:
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[tuple[Executor, int, int]]:
+def _cluster(address: str) -> Iterator[tuple[Executor, int, Callable[[], int]]]:
     """Workers of a dask.distributed scheduler."""
     distributed = require("distributed", "cluster", "--cluster")
     with distributed.Client(address, timeout=20) as client:
+        _check_versions(client)
         executor = client.get_executor(pure=False)
+
+        def count() -> int:
+            with suppress(OSError):  # where the scheduler goes away, tasks tell
+                return len(client.nthreads())
+            return 1
+
         try:
-            yield executor, 1, max(1, len(client.nthreads()))
+            yield executor, 1, count
         finally:
             executor.shutdown(wait=False)
+
+
+def _check_versions(client: Any) -> None:
+    """Refuse a scheduler, or workers, without cscopt or with another version of it."""
+    ours = version("cscopt")
+    try:
+        found = {"the scheduler": client.run_on_scheduler(version, "cscopt"), **client.run(version, "cscopt")}
+    except PackageNotFoundError as error:
+        raise ValueError("--cluster: cscopt is not installed where the scheduler or a worker runs") from error
+    for place, theirs in found.items():
+        if theirs != ours:
+            raise ValueError(f"--cluster: {place} has cscopt {theirs}, this process {ours}")
 
 
 @contextmanager

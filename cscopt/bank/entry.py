@@ -66,9 +66,12 @@ class Entry:
         Raises
         ------
         FileNotFoundError, ValueError
-            If the file is gone, damaged, or not what the index says.
+            If the file is gone, damaged, or another than when the bank was opened.
         """
-        return read(self.path)[1]
+        provenance, dictionary = read(self.path)
+        if provenance["sha256"] != self.provenance["sha256"]:
+            raise ValueError(f"{self.path} was replaced since the bank was opened; open it again")
+        return dictionary
 
     def history(self) -> dict[str, list[float]]:
         """Rows of the learning, thinned out to some 200; NaN where a column was not measured.
@@ -112,7 +115,7 @@ def read(path: Path) -> tuple[dict[str, str], ConvDictionary]:
     Raises
     ------
     FileNotFoundError, ValueError
-        If it is gone, half-written, changed, foreign, or made by a newer version.
+        If it is gone, half-written, changed, foreign, under another's name, or made by a newer version.
     """
     try:
         io.load_tensors(path)
@@ -127,6 +130,8 @@ def read(path: Path) -> tuple[dict[str, str], ConvDictionary]:
         )
     if digest(filters, provenance) != provenance["sha256"]:
         raise ValueError(f"{path} was changed after it was written: its digest does not fit")
+    if provenance.get("name", path.stem) != path.stem:
+        raise ValueError(f"{path} is the dictionary {provenance['name']}, and must have its name")
     return provenance, ConvDictionary(filters, provenance)
 
 

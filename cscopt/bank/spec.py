@@ -16,6 +16,7 @@ from cscopt import checks, dictlearn
 from cscopt.bank.data import Data, Samples
 from cscopt.bank.reading import mapping
 from cscopt.bank.words import refuse_unknown
+from cscopt.dictlearn.data import Sample
 
 ENGINES: dict[str, Any] = {"online": dictlearn.Online, "batch": dictlearn.Batch, "sporco": dictlearn.Sporco}
 KEYS = ("data", "holdout", "seed", "engine", "initial", "max_epochs", "stop_below", "grid")
@@ -145,6 +146,8 @@ class Spec:
             found.append(Case(n_filters, shape, lam, beta, data_sha256=samples.sha256, **shared))
         for case in found:
             case.learner().constraint.check(case.support)  # the engine checks its options
+        images = [Sample(k, image, None) for k, image in enumerate(samples.training)]
+        found[0].learner().check(images)  # all cases have its engine
         return found
 
 
@@ -153,6 +156,8 @@ def choose(cases: Sequence[Case], wanted: Iterable[str]) -> list[Case]:
 
     Numbers add up, and so do values of one attribute; different attributes, and numbers with attributes, must all hold.
     """
+    if isinstance(wanted, str):
+        raise TypeError(f"cases must be a list such as ['3', 'support=8']; got {wanted!r}")
     numbers: set[int] = set()
     values: dict[str, list[str]] = {}
     for word in wanted:
@@ -211,7 +216,11 @@ def _elsewhere(data: Data, path: str) -> Data:
     """The same data at another path."""
     if data.skimage:
         raise ValueError("--data stands for a folder or an .npz file; this spec learns from scikit-image's pictures")
-    place: dict[str, Any] = {"npz" if data.npz else "folder": str(Path(path).resolve())}
+    kind = "npz" if data.npz else "folder"
+    if Path(path).exists() and Path(path).is_dir() != (kind == "folder"):
+        wanted = "an .npz file" if data.npz else "a folder of pictures"
+        raise ValueError(f"--data must be {wanted}, as what stands in the spec; got {path}")
+    place: dict[str, Any] = {kind: str(Path(path).resolve())}
     return dataclasses.replace(data, **place)
 
 

@@ -60,12 +60,9 @@ class Bank:
         known = _indexed(folder)
         rows: dict[str, Any] = {}
         for path in files(folder):
-            stamp = path.stat()
             row = (known or {}).get(path.name, {})
-            fresh = (row.get("size"), row.get("mtime_ns")) == (stamp.st_size, stamp.st_mtime_ns)
-            if not (fresh and complete(row.get("provenance"))):
-                row = {"size": stamp.st_size, "mtime_ns": stamp.st_mtime_ns}
-                row["provenance"] = dict(entry(path, read(path)[0]).provenance)
+            if not (_fresh(row, path) and complete(row.get("provenance"))):
+                row = _stamp(path) | {"provenance": dict(entry(path, read(path)[0]).provenance)}
             rows[path.name] = row
         if known is not None and rows != known:
             _write_index(folder, rows)
@@ -93,7 +90,9 @@ class Bank:
         for one in self.entries:
             if one.name == key:
                 return one
-        refuse_unknown([key], [one.name for one in self.entries] or ["nothing"], f"bank {self.folder}")
+        if not self.entries:
+            raise ValueError(f"there is no dictionary in {self.folder}")
+        refuse_unknown([key], [one.name for one in self.entries], f"bank {self.folder}")
         raise KeyError(key)
 
     def select(self, **attributes: Any) -> Bank:
@@ -161,8 +160,9 @@ class Bank:
         found = []
         for one in self.entries:
             strength: float = one.beta if beta is None else beta
+            standard = _standard(signal, one)
             if strength not in highs:
-                highs[strength] = _high(_standard(signal, one), strength)
+                highs[strength] = _high(standard, strength)
             solution = solve(CSCProblem(highs[strength], one.load(), L1(lam)), tol=tol, max_iter=max_iter)
             found.append(Score(one, float(solution.objective), solution.gap))
         return sorted(found, key=lambda score: score.objective)
@@ -177,7 +177,7 @@ class Bank:
 
 
 def verify(folder: str | Path) -> dict[str, str]:
-    """Read every file of a bank as a whole; the files that are not good, and what is wrong with them.
+    """Read every file of a bank as a whole; the files that are not good or gone, and what is wrong with them.
 
     Raises
     ------
@@ -187,9 +187,11 @@ def verify(folder: str | Path) -> dict[str, str]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no bank {folder}")
-    _indexed(folder)
-    wrong = {}
-    for path in files(folder):
+    known = _indexed(folder) or {}
+    there = files(folder)
+    gone = set(known) - {path.name for path in there}
+    wrong = {name: f"{folder / name} is gone: the index knows it (`Bank.open` forgets it)" for name in sorted(gone)}
+    for path in there:
         try:
             provenance, dictionary = read(path)
         except (OSError, TypeError, ValueError) as error:
@@ -202,12 +204,24 @@ def verify(folder: str | Path) -> dict[str, str]:
             dictionary.support,
         ):
             wrong[path.name] = f"{path} holds a {dictionary}, and says otherwise"
+        elif _fresh(row := known.get(path.name, {}), path) and row.get("provenance") != one.provenance:
+            wrong[path.name] = f"{folder / INDEX} tells other things of {path.name} than the file; delete the index"
     return wrong
 
 
 def files(folder: Path) -> list[Path]:
     """The dictionaries' files; hidden ones are being written."""
     return sorted(p for p in folder.glob("*.safetensors") if not p.name.startswith("."))
+
+
+def _stamp(path: Path) -> dict[str, Any]:
+    """What tells that a file is still the one of the index."""
+    stamp = path.stat()
+    return {"size": stamp.st_size, "mtime_ns": stamp.st_mtime_ns}
+
+
+def _fresh(row: dict[str, Any], path: Path) -> bool:
+    return _stamp(path).items() <= row.items()
 
 
 def _indexed(folder: Path) -> dict[str, Any] | None:
@@ -248,11 +262,16 @@ def _standard(signal: Any, one: Entry) -> Any:
     r"""(batch, channel, \*space) of a signal, or of a bare image."""
     axes = len(one.support)
     if signal.ndim == axes:
-        return signal[None, None]
+        signal = signal[None, None]
     if signal.ndim != axes + 2:
         raise ValueError(
             f"signal must have the {axes} axes of the filters of {one.name}, or those after batch and channel; "
             f"it has {signal.ndim}"
+        )
+    if one.channels not in (1, signal.shape[1]):
+        raise ValueError(
+            f"signal must have the {one.channels} channels of the filters of {one.name}, it has {signal.shape[1]}; "
+            "`select(channels=...)` leaves those that fit"
         )
     return signal
 

@@ -28,12 +28,17 @@ WORK = ".work"
 _BEGUN = re.compile(r"\.tmp\w{5,6}|\.(index|\d+(x\d+)+-lam.*)-\w{8}\.(json|safetensors)")
 """Names of files that safetensors and `io.replacing` begin to write."""
 
+_STOP = threading.Event()
+_GRACE = 10.0  # seconds that a step may take to end where the builder has gone
+
 _ALONE = threading.Lock()  # plans of the FFT and the threads' number belong to the process
 
 
 def task(case: Case, folder: str, threads: int, checkpoint_seconds: float) -> float:
     """`learn_case` with so many threads; a process does one at a time."""
     with _ALONE:
+        if _STOP.is_set():
+            raise InterruptedError("the builder has gone")
         set_threads(threads)
         return learn_case(case, Path(folder), checkpoint_seconds)
 
@@ -80,7 +85,10 @@ def _learn(case: Case, target: Path, state: Path, progress: Path, checkpoint_sec
         callback=_teller(progress, steps),
         checkpoint=state,
         checkpoint_seconds=checkpoint_seconds,
+        task=case.name,  # not a digest of the high-passed images, whose last bits differ from computer to computer
     )
+    if learned.status == "stopped":
+        raise InterruptedError("the builder has gone; the state is saved")
     told = {
         "name": case.name,
         "lam": repr(case.lam),
@@ -103,16 +111,20 @@ def _learn(case: Case, target: Path, state: Path, progress: Path, checkpoint_sec
     write(target, learned.dictionary, found, told)
 
 
-def _teller(path: Path, steps: int) -> Callable[[Any], None]:
-    """A callback that leaves word of the steps done, for the builder's clock, about once a second."""
+def _teller(path: Path, steps: int) -> Callable[[Any], bool]:
+    """A callback that leaves word of the steps done, for the builder's clock, about once a second.
+
+    It ends learning where the builder has gone.
+    """
     last = 0.0
 
-    def tell(state: Any) -> None:
+    def tell(state: Any) -> bool:
         nonlocal last
         if time.monotonic() - last > 1:
             last = time.monotonic()
             with io.replacing(path) as temporary:
                 temporary.write_text(json.dumps({"part": state.step / steps, "seconds": state.seconds}))
+        return _STOP.is_set()
 
     return tell
 
@@ -149,6 +161,8 @@ def follow(builder: Any) -> None:
         try:
             builder.recv()
         except (EOFError, OSError):
+            _STOP.set()  # a step that runs is done, and its state saved
+            _ALONE.acquire(timeout=_GRACE)
             os._exit(1)  # files are written beside their place: nothing is left half done
 
     threading.Thread(target=watch, daemon=True).start()

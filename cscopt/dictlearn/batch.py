@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from cscopt import checks
 from cscopt.backend import is_numpy
 from cscopt.dictlearn.coding import codes_of
-from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
+from cscopt.dictlearn.data import Sample
+from cscopt.dictlearn.engine import Engine, Step, averaged, measured
 from cscopt.dictlearn.masked import MaskedMoments
 from cscopt.dictlearn.moments import moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
@@ -55,7 +56,7 @@ class Batch(Engine):
         if weighted and not all(is_numpy(sample.image) for sample in samples):
             raise TypeError("masks and boundary='none' need NumPy images in the batch engine; use the online one")
 
-    def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
+    def _step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         masked = self.boundary == "none" or any(sample.mask is not None for sample in samples)
         total: Any = MaskedMoments(state.filters.shape) if masked else None
         memory: dict[str, Any] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,11 @@ class Constraint:
                 raise ValueError("window must be an array of bool that is True somewhere")
             if self.zero_mean and window.sum() == 1:
                 raise ValueError("window must hold more than one place where filters have zero mean")
+
+    @property
+    def on_sphere(self) -> Constraint:
+        """The same with ‖d‖ = 1, which is within: what filters begin with, whatever the scale they are made from."""
+        return replace(self, norm="sphere")
 
     def check(self, support: tuple[int, ...]) -> None:
         """Refuse a support that the constraint does not fit."""

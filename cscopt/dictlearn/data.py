@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,18 @@ from cscopt import checks
 from cscopt.backend import Array, is_array, namespace, to_numpy
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.constraint import Constraint
-from cscopt.dictlearn.engine import Engine, Sample
 from cscopt.inputs import checked_mask
+
+if TYPE_CHECKING:
+    from cscopt.dictlearn.engine import Engine
+
+
+class Sample(NamedTuple):
+    r"""An image (channel, \*space), its number among all, and its weights W."""
+
+    number: int
+    image: Array
+    mask: Array | None
 
 
 def samples_of(
@@ -27,12 +37,15 @@ def samples_of(
     TypeError, ValueError
         One sentence naming the image or mask that does not fit.
     """
+    weights = "masks" if name == "images" else f"{name}_masks"
     if is_array(images) or not hasattr(images, "__len__"):
         images = list(images)
     if len(images) == 0:
         raise ValueError(f"{name} must not be empty")
-    if masks is not None and len(masks) != len(images):
-        raise ValueError(f"masks must be as many as the images, {len(images)}; got {len(masks)}")
+    if masks is not None:
+        masks = masks if hasattr(masks, "__len__") else list(masks)
+        if len(masks) != len(images):
+            raise ValueError(f"{weights} must be as many as the {name}, {len(images)}; got {len(masks)}")
     found: list[Sample] = []
     for k, image in enumerate(images):
         checked = _checked(image, f"{name}[{k}]", dictionary)
@@ -45,7 +58,7 @@ def samples_of(
             )
         mask = None if masks is None else masks[k]
         if mask is not None:
-            mask = checked_mask(mask, checked[None, ...], f"masks[{k}]")[0, ...]
+            mask = checked_mask(mask, checked[None, ...], f"{weights}[{k}]")[0, ...]
         found.append(Sample(k, checked, mask))
     return found
 
@@ -122,7 +135,7 @@ def initial_filters(
     images : sequence of array, (channel, \*space)
     n_filters, support : int, tuple of int
     constraint : Constraint, optional
-        What they are projected onto.
+        What they are projected onto, with unit norm also where it is a ball.
     random_state : int or Generator, default 0
     kind : {"patches", "noise"}, default "patches"
         Pieces of the images, taken with a probability that grows with their energy, or Gaussian noise.
@@ -143,7 +156,8 @@ def initial_filters(
         if namespace(image).isdtype(image.dtype, ("real floating", "complex floating")):
             bounded(image, f"images[{k}]", float(np.finfo(np.float64).max))
     random = np.random.default_rng(checks.seed(random_state))
-    limits = Constraint() if constraint is None else constraint
+    limits = (Constraint() if constraint is None else constraint).on_sphere
+    limits.check(tuple(support))
     channels = 1 if single_channel else int(images[0].shape[0])
     if kind == "noise":
         return limits.project(random.standard_normal((n_filters, channels, *support)))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from cscopt import fft
 from cscopt.backend import Array
+from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.coding import Coder, counted
 from cscopt.dictlearn.constraint import Constraint
+from cscopt.dictlearn.data import Sample, samples_of
 from cscopt.dictlearn.state import LearnState
 from cscopt.solvers import Solution
-
-
-class Sample(NamedTuple):
-    r"""An image (channel, \*space), its number among all, and its weights W."""
-
-    number: int
-    image: Array
-    mask: Array | None
 
 
 class Step(NamedTuple):
@@ -51,6 +47,15 @@ class Engine(Coder):
     ----------
     constraint : Constraint
         What filters may be.
+
+    Examples
+    --------
+    A stream of images, without `learn`::
+
+        engine = Online(lam=0.1)
+        state = engine.init(initial_filters(first_images, 32, (8, 8)))
+        for image in stream:
+            state = engine.step(state, [image])
     """
 
     constraint: Constraint = field(default_factory=Constraint)
@@ -75,20 +80,61 @@ class Engine(Coder):
         ValueError
             If the projection leaves nothing of a filter.
         """
-        filters = np.asarray(filters, np.float64)
+        return LearnState.first(self._admitted(np.asarray(filters, np.float64)))
+
+    def step(
+        self, state: LearnState, images: Sequence[Array], masks: Sequence[Array | None] | None = None
+    ) -> LearnState:
+        r"""The state after one step on some images (channel, \*space), weighted by masks; its usage adds up.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If images or masks do not fit the filters, or the engine.
+        """
+        began = time.perf_counter()
+        with fft.estimated():
+            samples = samples_of(images, masks, ConvDictionary(state.filters))
+            self.check(samples)
+            new, row = self.stepped(self.taken_up(state), samples, fresh=False)
+        seconds = state.seconds + time.perf_counter() - began
+        return replace(new, seconds=seconds, history=new.recorded(**row, seconds=seconds))
+
+    def taken_up(self, state: LearnState) -> LearnState:
+        """A state of any engine as one of this: its filters, where they are not in the set already, projected onto it.
+
+        Raises
+        ------
+        ValueError
+            If the projection leaves nothing of a filter.
+        """
+        admitted = self._admitted(state.filters)
+        if np.allclose(admitted, state.filters, rtol=0, atol=1e-6):  # bits that are right stay: one run goes on exactly
+            return state
+        return replace(state, filters=admitted)
+
+    def stepped(self, state: LearnState, samples: Sequence[Sample], fresh: bool) -> tuple[LearnState, dict[str, float]]:
+        """The state after a step, and a row of the history; `fresh` begins a new count of usage and objective."""
+        found = self._step(state, samples)
+        used = found.usage if fresh else state.usage + found.usage
+        so_far = found.objective * len(samples) + (0.0 if fresh else state.so_far)
+        new = replace(state, filters=found.filters, memory=found.memory, usage=used, so_far=so_far, step=state.step + 1)
+        return new, {"step": float(new.step), "objective": found.objective, "nonzeros": found.nonzeros}
+
+    def _admitted(self, filters: Any) -> Any:
         self.constraint.check(filters.shape[2:])
         projected = self.constraint.project(filters)
         vanished = np.flatnonzero(~np.any(projected.reshape(len(filters), -1), axis=1))
         if len(vanished):
-            raise ValueError(f"initial filter {vanished[0]} is zero, or nothing of it is left by {self.constraint}")
-        return LearnState.first(projected)
+            raise ValueError(f"filter {vanished[0]} is zero, or nothing of it is left by {self.constraint}")
+        return projected
 
     def check(self, samples: Sequence[Sample]) -> None:
         """Refuse images or masks that the engine cannot serve."""
 
-    def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
+    def _step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         """One step on some images."""
-        raise TypeError(f"{type(self).__name__} does not define step")
+        raise TypeError(f"{type(self).__name__} does not define _step")
 
     def revived(self, state: LearnState, atoms: Any, filters: Any) -> LearnState:
         """The state with other filters in the place of some atoms."""

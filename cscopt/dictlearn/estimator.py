@@ -39,7 +39,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         λ in the units of the images.
     engine : {"online", "batch", "sporco"} or Engine, default "online"
         How to learn. An engine such as ``Online(...)`` brings its own λ and constraint, and then `lam`, `batch_size`
-        and `zero_mean` are not used.
+        and `zero_mean` are not used; a search over an engine's options is one over engines, such as
+        ``{"engine": [Online(lam=0.1), Online(lam=0.2)]}``.
     max_epochs : int, default 10
         Passes over the images.
     batch_size : int, default 1
@@ -78,7 +79,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     Notes
     -----
     `fit` takes a stack (n, \*space), with a channel axis where `channel_axis` names it, or a list of images of any
-    sizes.
+    sizes. Weights of pixels are for `learn`, which takes masks.
     """
 
     def __init__(
@@ -114,6 +115,11 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         self.checkpoint_seconds = checkpoint_seconds
         self.progress = progress
         self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        return tags
 
     def fit(self, X: Any, y: Any = None) -> ConvDictionaryLearning:
         """Learn filters from images."""
@@ -233,6 +239,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         for k, image in enumerate(images):
             if not is_array(image):
                 raise TypeError(f"X must hold arrays; image {k} is of type {type(image).__name__}")
+            if not namespace(image).isdtype(image.dtype, ("numeric", "bool")):
+                raise TypeError(f"X must hold numbers; image {k} is of dtype {image.dtype}")
             if image.ndim != axes:
                 raise ValueError(
                     f"X must be a stack or list of images with {axes} axes each, as support and channel_axis say "
@@ -241,8 +249,8 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
             checks.finite(image, f"image {k}")
         if self.channel_axis is None:
             return [image[None, ...] for image in images]
-        axis = self.channel_axis
-        if not isinstance(axis, int) or not all(-image.ndim <= axis < image.ndim for image in images):
+        axis = checks.count(self.channel_axis, "channel_axis", -axes)
+        if axis >= axes:
             raise ValueError(f"channel_axis must be an axis of the images; got {axis!r}")
         return [namespace(image).moveaxis(image, axis, 0) for image in images]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ import numpy as np
 from cscopt import checks, fft, io
 from cscopt.backend import Array, namespace, real_dtype
 from cscopt.dictionary import ConvDictionary
-from cscopt.dictlearn.data import fingerprint, samples_of
-from cscopt.dictlearn.engine import Engine, Sample
+from cscopt.dictlearn.data import Sample, fingerprint, samples_of
+from cscopt.dictlearn.engine import Engine
 from cscopt.dictlearn.revive import revive
 from cscopt.dictlearn.state import LearnState
 
@@ -64,6 +65,7 @@ def learn(
     max_epochs: int = 10,
     random_state: int | np.random.Generator | None = 0,
     validation: Sequence[Array] | None = None,
+    validation_masks: Sequence[Array | None] | None = None,
     stop_below: float = 0.0,
     revive_below: float = 1e-3,
     state: LearnState | None = None,
@@ -71,6 +73,7 @@ def learn(
     progress: bool = False,
     checkpoint: str | Path | None = None,
     checkpoint_seconds: float = 60.0,
+    task: str | None = None,
 ) -> Learned:
     r"""Learn a convolutional dictionary from images.
 
@@ -91,6 +94,8 @@ def learn(
         Of the order of the images, and of revived atoms.
     validation : sequence of array, optional
         Images held out: their mean objective is recorded after every epoch.
+    validation_masks : sequence of array or None, optional
+        Weights of their pixels.
     stop_below : float, default 0
         Stop when an epoch lowers the mean objective (of the validation images, where there are some) by less than
         this share.
@@ -98,7 +103,9 @@ def learn(
         Before an epoch, but the first, replace atoms used less than this share of the mean by what the atoms explain
         worst.
     state : LearnState, optional
-        Go on from there, in place of `initial`; `max_epochs` counts the epochs that it has done, too.
+        Go on from there, in place of `initial`; `max_epochs` counts the epochs that it has done, too. Filters that are
+        not what the engine's constraint allows are projected. An epoch that has begun goes on with the rest of the
+        images, or anew where there are none left, or where the engine takes all in a step.
     callback : callable, optional
         Called with the `LearnState` after each step; learning stops where it returns a true value.
     progress : bool, default False
@@ -107,6 +114,9 @@ def learn(
         File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from
         it, to the same filters, as if it had never stopped; on one thread bit for bit.
     checkpoint_seconds : float, default 60
+    task : str, optional
+        What tells the checkpoint's task from others; a digest of the images, the engine with its options, the filters
+        to begin with and the seed if absent.
 
     Raises
     ------
@@ -121,8 +131,8 @@ def learn(
         raise TypeError(f"engine must be an engine such as Online(lam=0.1); got {type(engine).__name__}")
     start = _first(initial)
     samples = samples_of(images, masks, start)
-    held_out = [] if validation is None else samples_of(validation, None, start, "validation")
-    engine.check([*samples, *held_out])
+    held_out = [] if validation is None else samples_of(validation, validation_masks, start, "validation")
+    engine.check([*samples, *(sample._replace(mask=None) for sample in held_out)])  # which are coded alone
     if checkpoint is not None:
         if not hasattr(random_state, "__index__"):
             raise TypeError(f"random_state must be an integer where there is a checkpoint; got {random_state!r}")
@@ -134,13 +144,13 @@ def learn(
     if checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
         raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
     if state is not None:
-        _check_state(state, start)
-    mark = ""
-    if checkpoint is not None:
+        state = _taken_up(state, engine, start, len(samples))
+    mark = "" if task is None else task
+    if checkpoint is not None and task is None:
         given = () if state is None else (state.step, state.filters)
         mark = fingerprint(samples, held_out, engine, start, seed, (revive_below, *given))
     if checkpoint is not None and Path(checkpoint).exists():
-        state = LearnState.load(checkpoint, mark)
+        state = _taken_up(LearnState.load(checkpoint, mark), engine, start, len(samples))
     state = engine.init(start.filters) if state is None else state
     session = _Session(engine, samples, held_out, seed, max_epochs, stop_below, revive_below)
     state = replace(state, finished=session.settled(state))
@@ -167,21 +177,22 @@ def learn(
 def once(
     images: Sequence[Array], engine: Engine, initial: ConvDictionary | Array, state: LearnState | None = None
 ) -> Learned:
-    """One pass over images in their order, after the steps that a state has done; no epoch ends.
+    """One pass over images in their order, after the steps that a state has done; no epoch begins or ends.
 
     Codes that the state holds are of other images, and are dropped.
     """
     start = _first(initial)
     samples = samples_of(images, None, start)
     engine.check(samples)
-    state = engine.init(start.filters) if state is None else state
-    state = replace(state, memory={name: array for name, array in state.memory.items() if "." not in name})
+    state = engine.init(start.filters) if state is None else engine.taken_up(state)
+    state = replace(state, place=0, memory={name: array for name, array in state.memory.items() if "." not in name})
     size = engine.images_a_step or len(samples)
     for first in range(0, len(samples), size):
         began = time.perf_counter()
-        new, row = stepped(engine, state, samples[first : first + size], first == 0)
+        new, row = engine.stepped(state, samples[first : first + size], first == 0)
         row["seconds"] = state.seconds + time.perf_counter() - began
         state = replace(new, seconds=row["seconds"], history=new.recorded(**row))
+    _tell_of_no_codes(engine, state)
     return Learned(_dictionary(state, samples), "max_epochs", state)
 
 
@@ -189,23 +200,26 @@ def _first(initial: ConvDictionary | Array) -> ConvDictionary:
     return initial if isinstance(initial, ConvDictionary) else ConvDictionary(np.asarray(initial))
 
 
-def _check_state(state: Any, start: ConvDictionary) -> None:
+def _taken_up(state: Any, engine: Engine, start: ConvDictionary, count: int) -> LearnState:
+    """A state as one of this engine and this number of images."""
     if not isinstance(state, LearnState):
         raise TypeError(f"state must be a LearnState; got {type(state).__name__}")
     if state.filters.shape != tuple(start.filters.shape):
         raise ValueError(
             f"state must hold filters of the shape of initial, {tuple(start.filters.shape)}; got {state.filters.shape}"
         )
+    if state.place >= count or (state.place and engine.whole):
+        state = replace(state, place=0, usage=np.zeros_like(state.usage))  # a part of an epoch tells no atom dead
+    return engine.taken_up(state)
 
 
-def stepped(
-    engine: Engine, state: LearnState, samples: Sequence[Sample], fresh: bool
-) -> tuple[LearnState, dict[str, float]]:
-    """The state after a step, and a row of the history; `fresh` begins a new count of usage."""
-    found = engine.step(state, samples)
-    used = found.usage if fresh else state.usage + found.usage
-    new = replace(state, filters=found.filters, memory=found.memory, usage=used, step=state.step + 1)
-    return new, {"step": float(new.step), "objective": found.objective, "nonzeros": found.nonzeros}
+def _tell_of_no_codes(engine: Engine, state: LearnState) -> None:
+    if not state.usage.any():
+        warnings.warn(
+            f"no image had a code that is not zero, so that no filter moves: lam={engine.lam!r:.60} is too large for "
+            "these images",
+            stacklevel=5,
+        )
 
 
 def _dictionary(state: LearnState, samples: Sequence[Sample]) -> ConvDictionary:
@@ -244,11 +258,9 @@ class _Session:
         if size < count:
             order = np.random.default_rng([self.seed, epoch]).permutation(count)
         chosen = [self.samples[k] for k in order[place:][:size]]
-        new, row = stepped(self.engine, state, chosen, place == 0)
+        new, row = self.engine.stepped(state, chosen, place == 0)
         ended = place + size >= count
-        begun = state.lengths[-1] if place and state.lengths else 0
-        lengths = (*(state.lengths[:-1] if begun else state.lengths), begun + 1)
-        new = replace(new, place=0 if ended else place + size, lengths=lengths)
+        new = replace(new, place=0 if ended else place + size)
         if ended:
             new, row["held_out"] = self._epoch_ended(new)
         row["seconds"] = state.seconds + time.perf_counter() - began
@@ -257,19 +269,20 @@ class _Session:
 
     def _epoch_ended(self, state: LearnState) -> tuple[LearnState, float]:
         snapshots = np.concatenate([state.snapshots, np.asarray(state.filters, np.float32)[None]])
-        objectives = [self.engine.code(self.engine.problem(s.image, state.filters)).objective for s in self.held_out]
-        return replace(state, snapshots=snapshots), float(np.mean(objectives)) if objectives else float("nan")
+        problems = (self.engine.problem(s.image, state.filters, s.mask) for s in self.held_out)
+        objectives = [self.engine.code(problem).objective for problem in problems]
+        held_out = float(np.mean(objectives)) if objectives else float("nan")
+        told = {"objective": state.so_far / len(self.samples), "held_out": held_out}
+        _tell_of_no_codes(self.engine, state)
+        by_epoch = {name: [*state.by_epoch[name], told[name]] for name in told}
+        return replace(state, snapshots=snapshots, by_epoch=by_epoch), held_out
 
     def settled(self, state: LearnState) -> bool:
         """Whether the last epoch gained less than asked for."""
-        if self.stop_below <= 0 or len(state.lengths) < 2 or state.place:
+        column = state.by_epoch["held_out" if self.held_out else "objective"]
+        if self.stop_below <= 0 or len(column) < 2 or state.place:
             return False
-        earlier, last = state.lengths[-2:]
-        if self.held_out:
-            before, now = state.history["held_out"][-last - 1], state.history["held_out"][-1]
-        else:
-            column = state.history["objective"]
-            before, now = float(np.mean(column[-earlier - last : -last])), float(np.mean(column[-last:]))
+        before, now = column[-2:]
         return before - now < self.stop_below * abs(before)
 
 

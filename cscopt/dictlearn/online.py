@@ -10,8 +10,8 @@ import numpy as np
 
 from cscopt import checks
 from cscopt.dictlearn.coding import codes_of, filter_gradient
-from cscopt.dictlearn.data import bounded
-from cscopt.dictlearn.engine import Engine, Sample, Step, averaged, measured
+from cscopt.dictlearn.data import Sample, bounded
+from cscopt.dictlearn.engine import Engine, Step, averaged, measured
 from cscopt.dictlearn.moments import Moments, moments
 from cscopt.dictlearn.state import LearnState, codes_kept, codes_recalled, codes_without
 from cscopt.dictlearn.update import minimise
@@ -32,7 +32,8 @@ class Online(Engine):
     constraint : Constraint
         What filters may be.
     batch_size : int, default 1
-        Images of a step. It may change between runs that continue one another.
+        Images of a step, whose mean counts: those of a last step of fewer weigh more. It may change between runs that
+        continue one another.
     update : {"surrogate", "gradient"}, default "surrogate"
         - surrogate: d minimises the mean of all quadratics ½‖y − D x‖² seen so far, at the codes they had then, older
           ones forgotten. It has no step size. Without masks, on a circular or zero boundary.
@@ -86,7 +87,7 @@ class Online(Engine):
             for sample in samples:  # gradients are of the images' squares, and squared again by the projection
                 bounded(sample.image, f"image {sample.number}", _LARGEST)
 
-    def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
+    def _step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         memory = dict(state.memory) if self.warm else {}
         share, rows = 1 / len(samples), []
         keep = (1 - 1 / (state.step + 1)) ** self.forgetting if state.step else 0.0

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from cscopt.backend import to_numpy
-from cscopt.dictlearn.engine import Engine, Sample
+from cscopt.dictlearn.data import Sample
+from cscopt.dictlearn.engine import Engine
 from cscopt.dictlearn.state import LearnState
 
 _FROM = 4
@@ -28,7 +29,7 @@ def revive(
         wanted = len(dead[k :: len(chosen)])
         if wanted:
             pieces += _worst(engine, state, samples[number], wanted, random)
-    filters = engine.constraint.project(np.stack(pieces).astype(np.float64))
+    filters = engine.constraint.on_sphere.project(np.stack(pieces).astype(np.float64))
     useful = np.any(filters.reshape(len(filters), -1), axis=1)
     return engine.revived(state, dead[: len(filters)][useful], filters[useful])
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from cscopt import checks, wisdom
 from cscopt.backend import get_threads, is_complex, is_numpy, require
-from cscopt.dictlearn.engine import Engine, Sample, Step
+from cscopt.dictlearn.data import Sample
+from cscopt.dictlearn.engine import Engine, Step
 from cscopt.dictlearn.state import LearnState
 
 
@@ -62,7 +63,7 @@ class Sporco(Engine):
             if mask is not None or not is_numpy(image) or is_complex(image) or image.shape[0] != 1 or image.ndim < 3:
                 raise ValueError("the SPORCO engine serves real NumPy images of one channel, 2-D or 3-D, without masks")
 
-    def step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
+    def _step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         onlinecdl = require("sporco.dictlrn.onlinecdl", "sporco", "the SPORCO engine")
         (_, image, _), *_ = samples
         options = onlinecdl.OnlineConvBPDNDictLearn.Options(

@@ -16,8 +16,9 @@ from cscopt import io
 from cscopt.backend import to_numpy
 from cscopt.codes import SparseCodes
 
-_FORMAT = "cscopt-learning-2"
+_FORMAT = "cscopt-learning-3"
 COLUMNS = ("step", "seconds", "objective", "nonzeros", "held_out")
+BY_EPOCH = ("objective", "held_out")
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,10 @@ class LearnState:
         Whether the stopping rule ended it.
     place : int
         Images seen in the epoch that has begun; 0 between epochs.
-    lengths : tuple of int
-        Steps of each epoch, and those done of one that has begun: batch sizes may change.
+    so_far : float
+        Sum of the objectives of those images.
+    by_epoch : dict of list
+        Columns "objective", the mean over all images of an epoch, each with the filters it met, and "held_out".
     """
 
     filters: Any
@@ -57,7 +60,8 @@ class LearnState:
     history: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     finished: bool = False
     place: int = 0
-    lengths: tuple[int, ...] = ()
+    so_far: float = 0.0
+    by_epoch: Mapping[str, list[float]] = field(default_factory=lambda: {name: [] for name in BY_EPOCH})
 
     @property
     def epoch(self) -> int:
@@ -79,7 +83,7 @@ class LearnState:
         tensors = {"filters": self.filters, "usage": self.usage, "snapshots": self.snapshots}
         tensors |= {f"history.{name}": np.array(values, np.float64) for name, values in self.history.items()}
         tensors |= {f"memory.{name}": array for name, array in self.memory.items()}
-        names = ("step", "seconds", "finished", "place", "lengths")
+        names = ("step", "seconds", "finished", "place", "so_far", "by_epoch")
         numbers = {name: getattr(self, name) for name in names} | {"mark": mark}
         io.save_tensors(path, tensors, {"format": _FORMAT, "numbers": json.dumps(numbers)})
 
@@ -92,9 +96,13 @@ class LearnState:
         FileNotFoundError, ValueError
             If there is no such file, it holds no state, or that of another task.
         """
-        tensors, metadata = io.load_tensors(path)
-        if metadata.get("format") != _FORMAT:
-            raise ValueError(f"{path} holds no learner's state that this version reads")
+        try:
+            tensors, metadata = io.load_tensors(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; delete it to begin anew") from error
+        needed = {"filters", "usage", "snapshots", *(f"history.{name}" for name in COLUMNS)}
+        if metadata.get("format") != _FORMAT or not needed <= set(tensors):
+            raise ValueError(f"{path} holds no learner's state that this version reads; delete it to begin anew")
         numbers = json.loads(metadata["numbers"])
         if mark is not None and numbers["mark"] != mark:
             raise ValueError(
@@ -116,7 +124,8 @@ class LearnState:
             {name: parts["history"][name].tolist() for name in COLUMNS},
             bool(numbers["finished"]),
             int(numbers["place"]),
-            tuple(numbers.get("lengths", ())),
+            float(numbers["so_far"]),
+            numbers["by_epoch"],
         )
 
     def recorded(self, **row: float) -> dict[str, list[float]]:
