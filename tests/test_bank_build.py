@@ -11,6 +11,7 @@ import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import nullcontext
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -460,3 +461,29 @@ def test_workers_that_write_elsewhere_are_found_out(tmp_path, spec, monkeypatch)
     monkeypatch.setattr(bank.builder, "_CACHED", 0.1)
     with pytest.raises(ChildProcessError, match=r"4 of 4 dictionaries failed: .* do the workers see another folder"):
         build(spec, tmp_path / "bank", cluster="tcp://there")
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "worker", "message"),
+    [
+        (None, None, None),
+        ("0.0", None, "the scheduler has cscopt 0.0, this process"),
+        (None, "0.0", "tcp://there has cscopt 0.0, this process"),
+        (PackageNotFoundError("cscopt"), None, "cscopt is not installed where the scheduler or a worker runs"),
+    ],
+)
+def test_a_cluster_has_the_version_of_the_builder(scheduler, worker, message):
+    def answer(given, function, *arguments):
+        if isinstance(given, Exception):
+            raise given
+        return given or function(*arguments)
+
+    class Client:
+        def run_on_scheduler(self, *call):
+            return answer(scheduler, *call)
+
+        def run(self, *call):
+            return {"tcp://there": answer(worker, *call)}
+
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        bank.builder._check_versions(Client())
