@@ -115,12 +115,11 @@ def code(
     """Code an image file, write the codes and a figure."""
     if output is None and figure is None:
         raise ValueError("code needs something to write: -o CODES.safetensors, --figure FIGURE.png, or both")
-    if output is not None:
-        io.check_target(output, (".safetensors",))
-    if figure is not None:
-        io.check_target(figure, FIGURES)
-        if Path(figure).resolve() == Path(image).resolve():
-            raise ValueError(f"--figure must not be the image itself; got {figure}")
+    for name, path, endings in (("--output", output, (".safetensors",)), ("--figure", figure, FIGURES)):
+        if path is not None:
+            io.check_target(path, endings)
+            if Path(path).resolve() in (Path(image).resolve(), Path(dictionary).resolve()):
+                raise ValueError(f"{name} must not be a file that is read; got {path}")
     picture = io.load_image(image)
     filters = ConvDictionary.load(dictionary)
     signal = np.moveaxis(picture.reshape((*picture.shape[:2], -1)), -1, 0)[None]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, device, is_array, is_numpy, namespace, to_numpy
+from cscopt.backend import Array, asarray_like, device, is_array, is_numpy, is_torch, namespace, to_numpy
 from cscopt.codes import SparseCodes
 from cscopt.synthesis import Synthesis, pad
 
@@ -19,8 +19,7 @@ class ConvDictionary:
     Parameters
     ----------
     filters : array, (M, C, \*support)
-        Real filters, float32 or float64, with 1 to 3 support axes. They are kept as they are, never
-        rescaled.
+        Real filters, float32 or float64, with 1 to 3 support axes. They are copied (but for torch), never rescaled.
     provenance : dict of str, optional
         Where the filters come from; saved with them.
 
@@ -48,7 +47,7 @@ class ConvDictionary:
                 f"filters must not be zero, nor so small or large that ‖d‖² leaves the range of {filters.dtype}; "
                 f"filter {vanished[0]} has ‖d‖² = {squares[vanished[0]]:g}"
             )
-        self.filters = filters
+        self.filters = filters if is_torch(filters) else namespace(filters).asarray(filters, copy=True)
         self.provenance = dict(provenance or {})
 
     n_filters = property(lambda self: self.filters.shape[0], doc="Number of filters M.")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cscopt import checks
-from cscopt.backend import Array, asarray_like, is_array, is_complex, namespace, real_dtype
+from cscopt.backend import Array, asarray_like, is_array, is_complex, is_torch, namespace, real_dtype
 from cscopt.linop import LinearOperator, inner, mismatch
 from cscopt.penalties import L1, Penalty
 
@@ -116,16 +116,29 @@ def check_adjoint(forward: LinearOperator, signal: Array) -> None:
         _check_norm(checks.positive_number(forward.norm, "forward.norm"), back, ahead)
 
 
+def owned(array: Array) -> Array:
+    """A copy, so that what is done to the caller's array later is not done to the problem; of torch itself.
+
+    Torch differentiates in it, and tells itself where it was changed.
+    """
+    return array if is_torch(array) else namespace(array).asarray(array, copy=True)
+
+
 def check_energy(energy: Array, signal: Array, mask: Array | None) -> None:
-    """Squares must neither overflow nor vanish, or no objective and no gap would mean anything."""
+    """Squares, and sums of those of spectra, must neither overflow nor vanish, or no objective would mean anything.
+
+    Those of a residual are smaller than the signal's by the square of its precision at most, that are seen.
+    """
     xp = namespace(signal)
     weighted = signal if mask is None else signal * mask
     info = xp.finfo(real_dtype(signal))
     heaviest = 1.0 if mask is None else float(xp.max(mask)) ** 2
     if not float(info.smallest_normal) <= heaviest <= float(info.max):
         raise ValueError(f"mask must not be so large or small that its squares leave the range of float{info.bits}")
-    present = xp.any(weighted != 0, axis=tuple(range(1, weighted.ndim)))
-    if not bool(xp.all(xp.isfinite(energy) & ((energy > 0) | ~present))):
+    peaks = xp.max(xp.abs(weighted), axis=tuple(range(1, weighted.ndim)))
+    least = math.sqrt(float(info.smallest_normal) / float(info.eps))
+    most = math.sqrt(float(info.max) / 512) / math.prod(weighted.shape[1:])
+    if not bool(xp.all(xp.isfinite(energy) & (peaks <= most) & ((peaks >= least) | (peaks == 0)))):
         raise ValueError(f"signal must not be so large or small that its squares leave the range of float{info.bits}")
 
 

@@ -133,7 +133,7 @@ def load_dictionary(source: str | Path) -> tuple[Any, dict[str, str]]:
 def load_image(path: str | Path) -> Any:
     """An image file as float32, (H, W) or (H, W, 3); integers are scaled to [0, 1], transparency is dropped.
 
-    Floats, which TIFF files may hold, are as they are.
+    Floats, which TIFF files may hold, are as they are. Photographs are turned upright, as their EXIF data say.
 
     Raises
     ------
@@ -160,18 +160,28 @@ def load_image(path: str | Path) -> Any:
 
 
 def save_image(path: str | Path, image: Any) -> None:
-    """Write an image with values in [0, 1] (others are clipped) as 8 bits.
+    """Write an image (H, W), or (H, W, 1, 3 or 4), with values in [0, 1] (others are clipped) as 8 bits.
 
     Raises
     ------
     ValueError
-        If the file's ending names no known image format.
+        If the file's ending names no known image format, or the image has another shape.
     """
     if Path(path).suffix.lower() not in _IMAGES:
         raise ValueError(f"{path} must end in one of {', '.join(_IMAGES)}")
+    check_picture(path, np.shape(image))
+    image = np.asarray(image)
+    image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
     values = np.rint(np.clip(np.asarray(image, dtype=np.float64), 0, 1) * 255).astype(np.uint8)
     with replacing(path) as temporary:
         _imageio().imwrite(temporary, values)
+
+
+def check_picture(path: str | Path, shape: tuple[int, ...]) -> None:
+    """Refuse a shape that pictures of 8 bits have not."""
+    channels = ["1", "3"] if Path(path).suffix.lower() in (".jpg", ".jpeg") else ["1", "3", "4"]
+    if len(shape) != 2 and not (len(shape) == 3 and str(shape[-1]) in channels):
+        raise ValueError(f"{path} must be (H, W), or (H, W, channel) of {listing(channels)} channels; got {shape}")
 
 
 def save_floats(path: str | Path, image: Any) -> None:
@@ -187,9 +197,12 @@ def _imageio() -> Any:
 
 
 def _pixels(path: Path) -> Any:
-    """As Pillow reads them; TIFF files that it does not know, such as those of floats in colour, as tifffile does."""
+    """As Pillow reads them; TIFF files that it does not know, such as those of floats in colour, as tifffile does.
+
+    Of colour in 16 bits Pillow gives 8 without a word.
+    """
     try:
-        mode = _imageio().immeta(path, plugin="pillow").get("mode")
+        mode, deep = _modes(path)
     except _UNREADABLE:
         if path.suffix.lower() not in _TIFF:
             raise ValueError(f"{path} cannot be read as an image (of no known format, or damaged)") from None
@@ -198,8 +211,20 @@ def _pixels(path: Path) -> Any:
         pages = _imageio().improps(path, plugin="pillow", index=...).n_images
         if pages > 1:
             raise ValueError(f"{path} must hold one image; it holds {pages}")
+    if deep:
+        if path.suffix.lower() in _TIFF:
+            return _decoded(lambda: _imageio().imread(path, plugin="tifffile"), path, (Exception,))
+        raise ValueError(f"{path} holds colour or transparency in 16 bits, which is read of TIFF files alone")
     options = {"mode": "RGB"} if mode in ("CMYK", "YCbCr", "LAB", "HSV") else {}
-    return _decoded(lambda: _imageio().imread(path, plugin="pillow", **options), path, _UNREADABLE)
+    return _decoded(lambda: _imageio().imread(path, plugin="pillow", rotate=True, **options), path, _UNREADABLE)
+
+
+def _modes(path: Path) -> tuple[str, bool]:
+    """Pillow's mode of a file, and whether it keeps 8 of 16 bits of it."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return image.mode, image.mode in ("RGB", "RGBA", "LA") and any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def _decoded(read: Callable[[], Any], path: Path, errors: tuple[type[Exception], ...]) -> Any:

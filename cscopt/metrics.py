@@ -29,10 +29,13 @@ def psnr(image: Array, truth: Array, data_range: float | None = None) -> float:
 
 
 def ssim(image: Array, truth: Array, data_range: float | None = None, channel_axis: int | None = None) -> float:
-    """Structural similarity with a Gaussian window of σ = 1.5 (Wang et al. 2004)."""
+    """Structural similarity of real images with a Gaussian window of σ = 1.5 (Wang et al. 2004)."""
     from skimage.metrics import structural_similarity
 
-    a, b = to_numpy(image).astype(np.float64), to_numpy(truth).astype(np.float64)
+    a, b = to_numpy(image), to_numpy(truth)
+    if np.iscomplexobj(a) or np.iscomplexobj(b):
+        raise TypeError("ssim is of real images; take the moduli of complex ones")
+    a, b = a.astype(np.float64), b.astype(np.float64)
     peak = _peak(b) if data_range is None else float(data_range)
     window = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     return float(structural_similarity(a, b, data_range=peak, channel_axis=channel_axis, **window))

@@ -66,11 +66,17 @@ def overview(image: Any, low: Any, solutions: Mapping[str, Solution]) -> Any:
 
 
 def gap_against_time(axes: Any, solutions: Mapping[str, Solution]) -> None:
-    """Relative duality gap against seconds, one line a method."""
+    """Relative duality gap against seconds, one line a method; of penalties that are not convex the KKT residual."""
+    convex = {solution.problem.penalty.convex for solution in solutions.values()}
+    if len(convex) > 1:
+        raise ValueError("solutions must all have a gap, or all a KKT residual: penalties that are convex, or none")
+    known = "gap" if convex == {True} else "kkt_residual"
     for name, solution in solutions.items():
-        gaps, seconds = np.array(solution.history["gap"]), solution.history["seconds"]
-        axes.semilogy(seconds, np.maximum(gaps, 1e-16), label=name, linewidth=2)
-    axes.set(xlabel="seconds", ylabel="relative duality gap", title="how far from optimal, at most")
+        values, seconds = np.array(solution.history[known]), solution.history["seconds"]
+        axes.semilogy(seconds, np.maximum(values, 1e-16), label=name, linewidth=2)
+    label = {"gap": "relative duality gap", "kkt_residual": "KKT residual"}[known]
+    title = {"gap": "how far from optimal, at most", "kkt_residual": "how far from stationary"}[known]
+    axes.set(xlabel="seconds", ylabel=label, title=title)
     axes.grid(visible=True, which="major", alpha=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

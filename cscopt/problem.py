@@ -22,6 +22,7 @@ from cscopt.inputs import (
     checked_signal,
     codes_are_real,
     image_shape,
+    owned,
 )
 from cscopt.kernels import Levels, staged
 from cscopt.levels import levels_of_codes, regularizer
@@ -41,7 +42,9 @@ class CSCProblem:
     ----------
     signal : array, (batch, channel, \*space), or (batch, \*A.output_shape)
         The data y; floats, or integers, which become float32 with their values unchanged, in any byte order (as FITS
-        files have it). Its library, device and dtype decide where and how the problem is solved.
+        files have it). Its library, device and dtype decide where and how the problem is solved. It is copied, as the
+        filters and the mask are, but for torch; arrays of λ, which may be large, are not: a change in place needs a new
+        problem.
     dictionary : ConvDictionary or array (M, C, \*support)
         The filters d_m.
     penalty : Penalty or float
@@ -85,11 +88,11 @@ class CSCProblem:
         real_codes: bool | None = None,
         fit: Fit | str = "l2",
     ) -> None:
-        self.signal = checked_signal(signal)
+        self.signal = owned(checked_signal(signal))
         self.dictionary = dictionary if isinstance(dictionary, ConvDictionary) else ConvDictionary(dictionary)
         self.penalty = as_penalty(penalty, self.signal)
         self.forward, self.boundary = forward, boundary
-        self.mask = None if mask is None else checked_mask(mask, self.signal)
+        self.mask = None if mask is None else owned(checked_mask(mask, self.signal))
         shape = image_shape(self.signal, forward, len(self.dictionary.support))
         if forward is not None:
             check_adjoint(forward, self.signal)
@@ -168,7 +171,7 @@ class CSCProblem:
 
     @property
     def lambda_max(self) -> float:
-        """Smallest λ for which all codes are zero.
+        """Smallest λ for which all codes are zero; of an `L1Fit` to data with zeros, one for which they are.
 
         Where λ is an array, its largest entry stands for it: multiplying the array by
         ``lambda_max / lam.max()`` is what just makes all codes zero.

@@ -59,10 +59,14 @@ def parser() -> Any:
         required=True,
         help=f"image to write ({', '.join(PICTURES)}; .npy and .tif hold any values)",
     )
-    add("--mask", type=str, help="inpaint: where known, mri: where sampled (image: brighter than grey, or array: 1)")
+    add(
+        "--mask",
+        type=str,
+        help="inpaint: where known, mri: where sampled (image: brighter than half of its brightest, or array: 1)",
+    )
     add("--sensitivities", type=str, help="mri: coil sensitivities (array)")
     add("--kernel", type=str, help="deblur: point spread function (image, scaled to sum one, or array as it is)")
-    add("--boundary", type=str, help="deblur: circular (if absent), zero or none")
+    add("--boundary", type=str, help="deblur: none (if absent: the scene outside is unknown), circular or zero")
     add("--scale", type=int, help="super-resolve: how many times larger")
     add(
         "--geometry",
@@ -101,6 +105,7 @@ def reconstruct(task: str, source: str, output: str, **options: Any) -> None:
     arrays = {name: _argument(name, path) for name, path in files.items()}
     if task not in MEASURED:
         arrays["channel_axis"] = -1 if image.ndim == 3 and image.shape[-1] <= 4 else None  # else a volume
+        _check_shape(output, image.shape, arrays["channel_axis"])
     found = run(image, **arrays, **given)
     clipped = _write(output, found, peak=task in MEASURED)
     picture = " × ".join(str(n) for n in found.image.shape)
@@ -124,13 +129,23 @@ TASKS: dict[str, Callable[..., Restoration]] = {
 }
 
 
+def _check_shape(output: str, shape: tuple[int, ...], channel_axis: int | None) -> None:
+    """Refuse, before any work, a file that cannot hold an image of such a shape."""
+    ending = Path(output).suffix.lower()
+    if ending == ".npy" or (ending == ".tif" and len(shape) > 1):
+        return
+    if len(shape) == 3 and channel_axis is None:
+        raise ValueError(f"{output} cannot hold a volume of shape {shape}; .npy and .tif can")
+    io.check_picture(output, shape)
+
+
 def _argument(name: str, path: str) -> Any:
     """An array a task takes, from its file; what a picture means, an array says as it is."""
     values = _read(path)
     if Path(path).suffix.lower() in ARRAYS or name not in ("mask", "kernel"):
         return values
     values = values.mean(axis=-1) if values.ndim == 3 else values
-    return values > 0.5 if name == "mask" else values / max(float(values.sum()), 1e-30)
+    return values > max(float(values.max()), 1e-30) / 2 if name == "mask" else values / max(float(values.sum()), 1e-30)
 
 
 def _tomograph(sinogram: Any, geometry: str) -> CT:

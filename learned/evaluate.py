@@ -97,7 +97,7 @@ def _run(network: nn.Module, planes: Any, scale: int, tile: int) -> Any:
     device, reach = weights.device, network.reach
     factor = scale if network.enlarges else 1
     _, height, width = planes.shape
-    whole = torch.from_numpy(planes)[None].to(device, weights.dtype)
+    whole = torch.from_numpy(planes)[None].to(weights.dtype).to(device)  # where there may be no float64 (MPS)
     out = torch.empty((height * factor, width * factor, planes.shape[0]), device=device)
     for top, left in ((r, c) for r in range(0, height, tile) for c in range(0, width, tile)):
         bottom, right = min(top + tile, height), min(left + tile, width)
@@ -108,7 +108,7 @@ def _run(network: nn.Module, planes: Any, scale: int, tile: int) -> Any:
         rows = slice(above * factor, (above + bottom - top) * factor)
         columns = slice(before * factor, (before + right - left) * factor)
         out[top * factor : bottom * factor, left * factor : right * factor] = answer[rows, columns]
-    return out.double().cpu().numpy()
+    return out.cpu().double().numpy()
 
 
 def score(method: nn.Module | Method | None, pictures: Mapping[str, Any], scales: Sequence[int]) -> list[Score]:

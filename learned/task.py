@@ -38,7 +38,7 @@ class SuperResolution(lightning.LightningModule):
         Steps in which the learning rate rises from zero.
     init : {"he", "calm"}
         "calm" also multiplies S by a half and zeroes H, so that recursions are stable and training begins at the
-        interpolated picture.
+        interpolated picture (`CRNetB`, which sees none: at the mean colour).
     compile : bool
         Compile the network (torch.compile).
     """
@@ -91,7 +91,9 @@ class SuperResolution(lightning.LightningModule):
         difference = self.network(given, scale) - target
         loss = difference.abs().mean() if self.loss == "l1" else difference.square().mean()
         if not torch.isfinite(loss.detach()):
-            raise FloatingPointError(f"the loss is not finite at step {self.global_step}; lower learning_rate")
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.global_step}; begin anew with a lower learning_rate"
+            )
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 

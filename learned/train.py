@@ -25,6 +25,8 @@ from cscopt import checks, io
 from learned import parts, weights
 from learned.task import SRData, SuperResolution
 
+_WEIGHTS = "weights.safetensors"
+
 
 class Keeper(lightning.Callback):
     """Keeps the state in one file, every some steps, at the last step, and when the time is over, which it watches.
@@ -76,6 +78,9 @@ class Command(LightningCLI):
         loggers = [CSVLogger(folder, "log"), TensorBoardLogger(folder, "tensorboard")]
         options |= {"callbacks": [*averaging, keeper], "logger": loggers, "default_root_dir": str(folder)}
         options["enable_checkpointing"] = False
+        given = self.config.trainer
+        if isinstance(given.val_check_interval, int) and given.max_steps > 0:
+            options["val_check_interval"] = min(given.val_check_interval, given.max_steps)
         return super().instantiate_trainer(**options)
 
 
@@ -90,7 +95,8 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
     overrides : sequence of str
         Such as "--trainer.max_steps=100".
     resume : bool
-        Go on from the run's last checkpoint, exactly, if there is one.
+        Go on from the run's last checkpoint, exactly, if there is one. A run that is at its end already is left as it
+        is; its weights are written, if they are missing.
 
     Raises
     ------
@@ -107,13 +113,17 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
         if not resume:
             raise ValueError(f"{folder} holds a run already; go on with --resume, or choose another --run")
         _check_same(last, command)
+        if _read(last)["global_step"] >= trainer.max_steps:  # of which Lightning would leave the raw weights
+            if not (folder / _WEIGHTS).exists():
+                export(last, folder / _WEIGHTS)
+            return folder / _WEIGHTS
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
         try:
             trainer.fit(command.model, command.datamodule, ckpt_path=last if last.exists() else None, weights_only=True)
         except SystemExit as error:  # Lightning leaves this way after Ctrl-C
             raise KeyboardInterrupt from error
-    target = folder / "weights.safetensors"
+    target = folder / _WEIGHTS
     if trainer.is_global_zero:
         numbers = {k: f"{float(v):.3f}" for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         about = {"config": Path(config).read_text(), "overrides": " ".join(overrides), "steps": trainer.global_step,
@@ -131,11 +141,14 @@ def parse(config: str | Path, overrides: Sequence[str] = ()) -> Command:
             command = Command(
                 SuperResolution, SRData, run=False, args=["--config", str(config), *overrides],
                 save_config_callback=None, seed_everything_default=0, parser_kwargs={"exit_on_error": False},
+                trainer_defaults={"devices": 1},
             )  # fmt: skip
         except (argparse.ArgumentError, MisconfigurationException) as error:
             raise ValueError(f"{config}: {error}") from error
     if command.trainer.max_steps < 1:
         raise ValueError(f"{config}: trainer.max_steps must say for how many steps to train")
+    if command.model.network.enlarges and command.trainer.world_size > 1:
+        raise ValueError(f"{config}: trainer.devices must be 1 for a network with parts of their own for each scale")
     if command.trainer.accumulate_grad_batches != 1:
         raise ValueError(f"{config}: trainer.accumulate_grad_batches must be 1; a larger data.batch_size does the same")
     return command
@@ -170,9 +183,13 @@ def _read(checkpoint: str | Path) -> dict[str, Any]:
 def _check_same(checkpoint: Path, command: Command) -> None:
     """Refuse to go on with another network, optimiser or averaging than the run began with."""
     state, model = _read(checkpoint), command.model
+    group = state["optimizer_states"][0]["param_groups"][0]
     pairs = {
         "model.network": (state["network"], model.about),
         "model.optimizer": (state.get("optimizer"), model.optimizer),
+        "model.learning_rate": (group["initial_lr"], model.learning_rate),
+        "model.weight_decay": (group["weight_decay"], model.weight_decay),
+        "model.momentum": (group.get("momentum", model.momentum), model.momentum),
         "ema": ("averaging_state" in state, command.config.ema > 0),
     }
     for name, (before, now) in pairs.items():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from cscopt import FISTA, ConvDictionary, CSCProblem, LinearOperator, checks, solve
+from cscopt import FISTA, L1, ConvDictionary, CSCProblem, L2Fit, LinearOperator, checks, solve
 from cscopt.backend import is_complex, real_dtype, to_numpy
 from cscopt.datafit import LeastSquares
 from cscopt.kernels import FilterSpectrum
@@ -52,6 +52,8 @@ class Unrolled(nn.Module):
         parameters of the first.
     checkpointing : bool, default False
         Keep the codes between iterations alone and compute the rest again in the backward pass.
+    mask : Tensor or array, optional
+        Weights W where `forward` is given none.
 
     Attributes
     ----------
@@ -80,8 +82,10 @@ class Unrolled(nn.Module):
         shared: bool = False,
         free_iterations: int = 0,
         checkpointing: bool = False,
+        mask: Any = None,
     ) -> None:
         super().__init__()
+        self.register_buffer("mask", None if mask is None else _tensor(mask).clone(), persistent=False)
         if not isinstance(dictionary, ConvDictionary):
             dictionary = ConvDictionary(dictionary)
         self.iterations = checks.count(iterations, "iterations", 1)
@@ -111,14 +115,20 @@ class Unrolled(nn.Module):
     def from_problem(cls: type[Self], problem: CSCProblem, iterations: int, **options: Any) -> Self:
         """The module whose K iterations are those of `cscopt.solve`, for any signal of the problem's shape.
 
-        λ must be a number or one per filter. The step size is exact, 1/‖W A D‖², where A's norm is known;
-        else it is what backtracking comes to in the solver's first `iterations` on this problem.
+        Of least squares with an `L1` penalty, λ a number or one per filter; a mask W comes with it. The step size is
+        exact, 1/‖W A D‖², where A's norm is known; else it is what backtracking comes to in the solver's first
+        `iterations` on this problem.
 
         Raises
         ------
+        TypeError
+            If the penalty is another than `L1`, or the fit than least squares.
         ValueError
             If the items of the batch have different step sizes (masks W of their own), or λ is a map.
         """
+        if type(problem.penalty) is not L1 or problem.penalty.parts or type(problem.fit) is not L2Fit:
+            told = f"{type(problem.penalty).__name__} and {type(problem.fit).__name__}"
+            raise TypeError(f"problem must be of L1 and least squares, which is what is unrolled; it is of {told}")
         lam, filters = problem.penalty.lam, problem.dictionary.n_filters
         if hasattr(lam, "shape") and tuple(lam.shape) == (problem.codes_shape[1],):
             lam = _one_channel(lam, filters)
@@ -127,6 +137,7 @@ class Unrolled(nn.Module):
             "operator": problem.forward,
             "boundary": problem.boundary,
             "real_codes": not is_complex(problem.code_like),
+            "mask": problem.mask,
         }
         steps = step_sizes(problem)
         sure = trusted(problem, steps)
@@ -163,8 +174,9 @@ class Unrolled(nn.Module):
         x0 : Tensor, optional
             Codes to start from; zero if absent.
         mask : Tensor, optional
-            Weights W that broadcast against the signal.
+            Weights W that broadcast against the signal; the module's if absent.
         """
+        mask = self.mask if mask is None else mask
         if not isinstance(signal, Tensor):
             raise TypeError(f"signal must be a torch tensor, as torch.as_tensor makes one; got {type(signal).__name__}")
         with torch.autocast(signal.device.type, enabled=False):

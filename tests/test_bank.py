@@ -268,3 +268,20 @@ def test_a_long_history_keeps_the_means_of_its_epochs(tmp_path, rng):
     ends, means = _averaged(back)
     assert ends == list(range(epoch, steps + 1, epoch))
     np.testing.assert_allclose(means, objective.reshape((-1, epoch)).mean(axis=1), rtol=1e-5)
+
+
+def test_an_interrupted_search_names_no_best(tmp_path, rng, monkeypatch):
+    """Ctrl-C stops a solver, whose objective is then none to compare."""
+    folder = tmp_path / "bank"
+    for m in (2, 3):
+        put(folder, rng.standard_normal((m, 1, 3, 3)))
+    solved = []
+
+    def stopped(*given, **options):
+        solved.append(cscopt.solve(*given, **options, callback=lambda iterate: True))
+        return solved[-1]
+
+    monkeypatch.setattr("cscopt.bank.store.solve", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Bank.open(folder).best_for(np.cumsum(rng.standard_normal((20, 20)), axis=0), tol=1e-9)
+    assert len(solved) == 1

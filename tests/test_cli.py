@@ -111,3 +111,14 @@ def test_demo(tmp_path, capsys, monkeypatch):
         assert word in out
     assert io.load_image(tmp_path / "demo.png").shape[2] == 3
     assert main(["demo", "-o", str(tmp_path / "no" / "demo.png")]) == 2
+
+
+def test_code_overwrites_nothing_that_it_reads(tmp_path, image, capsys, rng):
+    mine = tmp_path / "mine.safetensors"
+    ConvDictionary(rng.standard_normal((3, 1, 4, 4))).save(mine)
+    before = mine.read_bytes()
+    given = ["code", str(image), "--dictionary", str(mine), "--lam", "0.1"]
+    for more in (["-o", str(mine)], ["--figure", str(image)]):
+        assert main([*given, *more]) == 2
+        assert "must not be a file that is read" in capsys.readouterr().err
+    assert mine.read_bytes() == before

@@ -110,6 +110,22 @@ def test_lodopab_is_in_metres():
 
 
 @needs_astra
+def test_lodopab_takes_the_sets_arrays():
+    """ODL gives scikit-image's `radon` np.rot90 of a picture: here by where a disc beside the centre is seen."""
+    from skimage.transform import radon
+
+    operator = CT.lodopab()
+    image = disc(operator, (0.03, -0.05), 0.02)[0]
+    chosen = np.arange(0, 1000, 90)
+    theirs = radon(np.rot90(image[0, 0]), (chosen + 0.5) * 180 / 1000, circle=False)
+    ours = operator.apply(image)[0, 0, chosen].T
+    places = [(np.arange(len(seen)) - (len(seen) - 1) / 2) @ seen / seen.sum(axis=0) for seen in (ours, theirs)]
+    found, wanted = places[0] * operator.detector_size, places[1] * operator.pixel_size
+    assert np.ptp(wanted) > 0.05
+    np.testing.assert_allclose(found, wanted, atol=2 * operator.pixel_size)  # its centre is half a pixel beside ours
+
+
+@needs_astra
 @pytest.mark.parametrize("filter_name", ["ram-lak", "shepp-logan", "cosine", "hamming", "hann"])
 def test_fbp_of_a_disc_is_the_disc(filter_name):
     operator = CT((128, 120), (np.arange(400) + 0.5) * np.pi / 400, 201, 0.002, 0.0019)

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -244,3 +245,49 @@ def test_a_link_is_written_through(tmp_path):
         io.save_tensors(link, {"x": np.full(3, value)}, {})
         assert link.is_symlink()
         np.testing.assert_array_equal(io.load_tensors(target)[0]["x"], value)
+
+
+def test_colour_in_16_bits_keeps_them_or_is_refused(tmp_path, rng):
+    """Pillow would give eight without a word; grey it reads whole."""
+    import tifffile
+
+    deep = rng.integers(0, 1 << 16, (6, 7, 3), dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb")
+    np.testing.assert_array_equal(io.load_image(tmp_path / "deep.tif"), deep / np.float32(65535))
+    for kind, image in ((2, deep), (4, deep[..., :2])):
+        (tmp_path / "deep.png").write_bytes(_png(kind, image))
+        with pytest.raises(ValueError, match="holds colour or transparency in 16 bits, which is read of TIFF files"):
+            io.load_image(tmp_path / "deep.png")
+    (tmp_path / "grey.png").write_bytes(_png(0, deep[..., :1]))
+    np.testing.assert_array_equal(io.load_image(tmp_path / "grey.png"), deep[..., 0] / np.float32(65535))
+
+
+def _png(kind, image):
+    """A PNG of 16 bits: a header, rows without a filter, an end."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", image.shape[1], image.shape[0], 16, kind, 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in image)
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts
+
+
+def test_photographs_are_turned_upright(tmp_path, rng):
+    from PIL import Image
+
+    picture = Image.fromarray(np.kron(rng.integers(0, 256, (3, 2)), np.ones((8, 8))).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn clockwise
+    picture.save(tmp_path / "photo.png", exif=exif)
+    np.testing.assert_allclose(
+        io.load_image(tmp_path / "photo.png"), np.rot90(np.asarray(picture), -1) / 255, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 5, 2), (3, 3, 3, 3)])
+def test_pictures_have_a_shape(tmp_path, shape):
+    with pytest.raises(ValueError, match=r"must be \(H, W\), or"):
+        io.save_image(tmp_path / "x.png", np.zeros(shape))
+    assert not list(tmp_path.iterdir())

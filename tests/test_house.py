@@ -245,6 +245,8 @@ def test_metrics(rng):
     assert metrics.psnr(truth + 0.1, truth) == pytest.approx(20)
     assert metrics.psnr(5j * truth + 0.5j, 5j * truth, data_range=5) == pytest.approx(20)
     assert metrics.ssim(truth, truth) == pytest.approx(1)
+    with pytest.raises(TypeError, match="take the moduli"):
+        metrics.ssim(1j * truth, truth)
     with pytest.raises(ValueError, match="must have one shape"):
         metrics.psnr(truth, truth[1:])
 

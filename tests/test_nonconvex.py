@@ -23,6 +23,7 @@ from cscopt import (
 )
 from cscopt.backend import to_numpy
 from cscopt.operators import MRI, Blur, Mask
+from cscopt.plot import overview
 
 SUMS = {
     "L0": lambda: L0(0.05),
@@ -304,3 +305,12 @@ def test_certify_tells_the_residual(rng):
     np.testing.assert_array_equal(found.gap, kkt_residual(problem, answer.codes))
     assert found.objective[0] == pytest.approx(answer.objective, rel=1e-12)
     assert cscopt.certify(problem, answer.codes - 1).objective[0] == np.inf
+
+
+def test_pictures_of_solutions_show_the_residual(rng):
+    signal, bank = rng.standard_normal((1, 1, 16, 16)), rng.standard_normal((3, 1, 3, 3))
+    solutions = [solve(CSCProblem(signal, bank, penalty), max_iter=5) for penalty in (L0(0.3), L1(0.3))]
+    figure = overview(np.zeros((16, 16)), np.zeros((16, 16)), {"x": solutions[0]})
+    assert figure.axes[-1].get_ylabel() == "KKT residual"
+    with pytest.raises(ValueError, match="all have a gap, or all a KKT residual"):
+        overview(np.zeros((16, 16)), np.zeros((16, 16)), dict(zip("ab", solutions, strict=True)))

@@ -1,5 +1,7 @@
 """A path of λ, and the two constraint forms: the optimum, its bound, and SPORCO's answers."""
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -275,3 +277,34 @@ def test_an_operator_in_double_precision_leaves_single_precision_alone(rng, meth
     if fit == "l2":
         whole = problem.with_penalty(1.0)
         assert minimise_l1(whole, 0.5 * np.linalg.norm(signal), method=method, max_iter=20_000).gap <= 1e-3
+
+
+def test_an_interrupted_path_ends_there(picture, bank, ctrl_c):
+    calls = []
+
+    def interrupt(iterate):
+        calls.append(iterate)
+        if len(calls) == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    problem = CSCProblem(picture, bank, 1.0)
+    found = path(problem, 5, method="admm", tol=1e-6, callback=interrupt)
+    assert [s.status for s in found[:-1]] == ["converged"] * (len(found) - 1)
+    assert found[-1].status == "stopped"
+    assert len(found) < 5
+    assert len(path(problem, 5, method="admm", tol=1e-6, callback=lambda iterate: True)) == 1
+
+
+def test_a_path_of_what_is_zero_anyhow_is_refused(picture, bank):
+    with pytest.raises(ValueError, match="codes are zero whatever λ is"):
+        path(CSCProblem(0 * picture, bank, 1.0), 3)
+
+
+@pytest.mark.parametrize("lam", [np.float32(1), np.ones(6, np.float32), np.ones(6, np.float16), np.ones(6, np.uint8)])
+def test_the_precision_of_lam_is_not_that_of_the_answer(picture, bank, lam):
+    """λ = 1, so that the objective is Σ|x|."""
+    problem = CSCProblem(picture, bank, L1(lam))
+    found = minimise_l1(problem, 0.3 * np.linalg.norm(picture), tol=1e-8, max_iter=20000)
+    assert found.status == "converged"
+    assert found.objective == pytest.approx(np.abs(found.codes).sum(), rel=1e-10)
+    assert found.gap > -1e-10

@@ -544,3 +544,13 @@ def test_codes_keep_the_signals_precision(options, rng):
     penalty = L1(0.1) + TotalVariation(0.1)
     problem = CSCProblem(signal, dictionary, penalty, mask=mask, **options)
     assert solve(problem, max_iter=3).codes.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "f2", "f4"])
+def test_levels_of_total_variation_are_of_any_kind(kind):
+    """Their squares would leave the range of 8 bits."""
+    levels = np.array([20, 20, 16, 16])
+    wanted, found = TotalVariation(levels.astype(float)), TotalVariation(levels.astype(kind))
+    assert found.level == pytest.approx(wanted.level, rel=1e-3)
+    assert TotalVariation(np.full(4, 300, np.float16)).level == pytest.approx(300)
+    assert TotalVariation(np.full(4, 1e25, np.float32)).level == pytest.approx(1e25)

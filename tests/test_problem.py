@@ -1,5 +1,7 @@
 """Bad input: each case names the argument, what it was, and what is allowed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from cscopt import (
     FunctionOperator,
     GroupL1,
     TotalVariation,
+    certify,
     datasets,
     lowpass,
     solve,
@@ -111,8 +114,23 @@ def test_integers_become_float32_with_their_values():
 def test_filters_are_not_rescaled():
     bank = ConvDictionary(FILTERS)
     problem = CSCProblem(SIGNAL, bank, 0.1)
-    assert problem.dictionary.filters is FILTERS
+    np.testing.assert_array_equal(problem.dictionary.filters, FILTERS)
     np.testing.assert_allclose(bank.normalized().norms(), 1)
+
+
+@pytest.mark.parametrize("method", ["working-set", "admm"])
+@pytest.mark.parametrize("boundary", ["circular", "none"])
+def test_what_is_done_to_the_arrays_later_is_not_done_to_the_problem(method, boundary):
+    given = {"signal": SIGNAL.copy(), "dictionary": FILTERS.copy(), "mask": np.full(SIGNAL.shape, 0.7)}
+    first = solve(CSCProblem(**given, penalty=0.1, boundary=boundary), method, tol=1e-6)
+    problem = CSCProblem(**given, penalty=0.1, boundary=boundary)
+    _ = problem.zero_violation
+    for array in given.values():
+        array *= 0.5
+    found = solve(problem, method, tol=1e-6)
+    np.testing.assert_array_equal(found.codes, first.codes)
+    np.testing.assert_array_equal(found.reconstruction, first.reconstruction)
+    np.testing.assert_array_equal(problem.objective(found.codes), first.problem.objective(first.codes))
 
 
 @pytest.mark.parametrize("kind", ["f4", "f8", "c8", "i2"])
@@ -293,11 +311,31 @@ def test_numbers_out_of_range_of_float32():
     for penalty in (GroupL1(1e60, 1.0), GroupL1(0.1, 1e60), ElasticNet(1e60, 1.0), L1(0.1) + TotalVariation(1e60)):
         with pytest.raises(ValueError, match="must be positive and finite in float32, the signal's precision"):
             CSCProblem(single, filters, penalty)
-    for scale in (1e-25, 1e25):
+    for scale in (1e-25, 1e-22, 1e-17, 1e17, 1e25):
         with pytest.raises(ValueError, match=r"signal must not be so large or small .* range of float32\Z"):
             CSCProblem(single * np.float32(scale), filters, 0.1)
     with pytest.raises(ValueError, match="filters must not be zero, nor so small or large"):
         CSCProblem(single, filters * np.float32(1e-22), 0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e14])
+@pytest.mark.parametrize("penalty", [L1(0.3), GroupL1(0.3, 0.2), ElasticNet(0.3, 0.1)], ids=lambda p: type(p).__name__)
+def test_the_units_of_the_signal_do_not_matter(penalty, scale):
+    """In float32, from the least to about the largest that are allowed."""
+    bank = ConvDictionary(FILTERS.astype(np.float32)).normalized()
+    levels = {name: getattr(penalty, name) * scale for name in ("lam", "mu") if hasattr(penalty, name)}
+    if isinstance(penalty, ElasticNet):
+        levels["mu"] = penalty.mu
+    problems = [
+        CSCProblem(SIGNAL.astype(np.float32), bank, penalty),
+        CSCProblem((SIGNAL * scale).astype(np.float32), bank, replace(penalty, **levels)),
+    ]
+    for method in ("auto", "admm", "fista"):
+        plain, scaled = (solve(problem, method, tol=1e-3, max_iter=2000) for problem in problems)
+        assert (plain.status, scaled.status) == ("converged", "converged")
+        assert scaled.objective / scale**2 == pytest.approx(plain.objective, rel=2e-3)
+        gaps = [certify(problem, found.codes).gap[0] for problem, found in zip(problems, (plain, scaled), strict=True)]
+        assert gaps[1] == pytest.approx(gaps[0], rel=0.1, abs=2e-4)
 
 
 def test_a_nan_has_no_certificate():

@@ -1,5 +1,6 @@
 """Restorations in one call: better than the linear estimate, in the axes given, and clear about what does not fit."""
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from scipy.sparse.linalg import aslinearoperator
@@ -16,6 +17,7 @@ from cscopt.operators import (
     gaussian_kernel,
     missing_pixels,
     random_mask,
+    shake_kernel,
     transmission_noise,
 )
 from cscopt.tasks.restore import _levelled, judged, noise_level
@@ -78,11 +80,21 @@ def test_inpaint_where_little_is_known(rng):
 @pytest.mark.parametrize("boundary", ["circular", "zero", "none"])
 def test_deblur(truth, boundary):
     kernel = gaussian_kernel(1.5)
-    blurred = Blur((1, *truth.shape), kernel, boundary).apply(truth[None, None])[0, 0].astype(np.float32)
-    data = noisy(blurred, 0.005)
-    found = cscopt.deblur(data, kernel, noise=0.005, boundary=boundary, truth=truth, max_iter=200)
-    assert found.image.shape == truth.shape
+    blur = Blur((1, *truth.shape), kernel, boundary)
+    data, seen = noisy(blur.apply(truth[None, None])[0, 0].astype(np.float32), 0.005), truth[blur.seen]
+    found = cscopt.deblur(data, kernel, noise=0.005, boundary=boundary, truth=seen, max_iter=200)
+    assert found.image.shape == data.shape
     assert found.metrics["psnr"] > found.metrics["psnr_first"] + (1.5 if boundary == "circular" else 0.8)
+
+
+def test_a_photograph_is_deblurred_as_it_is(truth):
+    """Nothing is assumed of what lies outside; a scene that wraps around is not what a camera sees."""
+    kernel = shake_kernel(9, rng=4)
+    camera = Blur((1, *truth.shape), kernel, "none")
+    data, seen = noisy(camera.apply(truth[None, None])[0, 0].astype(np.float32), 0.003), truth[camera.seen]
+    found = cscopt.deblur(data, kernel, truth=seen)
+    assert found.metrics["psnr"] > found.metrics["psnr_first"] + 3
+    assert cscopt.deblur(data, kernel, truth=seen, boundary="circular").metrics["psnr"] < found.metrics["psnr"] - 3
 
 
 def test_super_resolve(truth):
@@ -335,6 +347,36 @@ def test_the_command_reads_arrays_and_pictures_of_floats(tmp_path, truth, capsys
         assert message in capsys.readouterr().err
 
 
+def test_the_command_knows_before_the_work_what_a_file_can_hold(tmp_path, truth, capsys, monkeypatch):
+    """And takes a mask of 0 and 1 in eight bits for what it is."""
+    for name, shape in (("line", (40,)), ("volume", (12, 12, 12)), ("two", (16, 16, 2)), ("one", (16, 16, 1))):
+        np.save(tmp_path / f"{name}.npy", noisy(np.full(shape, 0.5, np.float32), 0.1))
+
+    def run(name, output, *more, task="denoise"):
+        return main(["reconstruct", task, str(tmp_path / name), "-o", str(tmp_path / output), *more])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cscopt.tasks.imaging.restore", None)
+        for name, output, message in (
+            ("line.npy", "out.png", "must be (H, W), or"),
+            ("line.npy", "out.tif", "must be (H, W), or"),
+            ("volume.npy", "out.png", "cannot hold a volume of shape (12, 12, 12); .npy and .tif can"),
+            ("volume.npy", "out.jpg", "cannot hold a volume"),
+            ("two.npy", "out.png", "of 1, 3 or 4 channels; got (16, 16, 2)"),
+        ):
+            assert run(name, output) == 2
+            assert message in capsys.readouterr().err
+    assert run("one.npy", "out.png", "--lam", "0.2") == 0
+    assert io.load_image(tmp_path / "out.png").shape == (16, 16)
+    io.save_image(tmp_path / "truth.png", truth)
+    known = missing_pixels(truth.shape, 0.5, 0)
+    for name, white in (("01.png", 1), ("0255.png", 255)):
+        iio.imwrite(tmp_path / name, np.uint8(white) * known)
+        target = name.replace(".png", ".npy")
+        assert run("truth.png", target, "--mask", str(tmp_path / name), "--max-iter", "20", task="inpaint") == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "01.npy"), np.load(tmp_path / "0255.npy"))
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (5, 0), (5,)])
 def test_a_sinogram_has_two_axes_and_is_not_empty(tmp_path, capsys, shape):
     np.save(tmp_path / "data.npy", np.ones(shape, np.float32))
@@ -359,7 +401,9 @@ def test_a_constant_that_the_operator_does_not_see_is_not_made_up(truth):
     """A of it is zero, or rounding: a kernel whose sum is 5.6e-17, k-space without its origin."""
     edges = np.array([[0.1, 0.2, -0.3]])
     data = Blur((1, *truth.shape), edges).apply(truth[None, None].astype(float))[0, 0]
-    found = cscopt.deblur(data + 0.01 * np.random.default_rng(0).standard_normal(data.shape), edges, noise=0.01)
+    found = cscopt.deblur(
+        data + 0.01 * np.random.default_rng(0).standard_normal(data.shape), edges, noise=0.01, boundary="circular"
+    )
     assert np.abs(found.image).max() < 5
     mask = np.ones((67, 61), bool)
     mask[33, 30] = False
@@ -386,10 +430,11 @@ def test_the_valid_part_of_a_blur_by_an_even_kernel_lies_where_it_should(truth, 
     """By the kernel that changes nothing."""
     same = np.zeros(kernel)
     same[tuple(k // 2 for k in kernel)] = 1
-    data = Blur((1, *truth.shape), same, "none").apply(truth[None, None].astype(float))[0, 0]
-    found = cscopt.deblur(data, same, lam=10.0, beta=1e-3, boundary="none", truth=truth.astype(float))
+    camera = Blur((1, *truth.shape), same, "none")
+    data, seen = camera.apply(truth[None, None].astype(float))[0, 0], truth[camera.seen]
+    found = cscopt.deblur(data, same, lam=10.0, beta=1e-3, truth=seen.astype(float))
     inside = (slice(4, -4),) * 2
-    np.testing.assert_allclose(found.image[inside], truth[inside], atol=0.02)
+    np.testing.assert_allclose(found.image[inside], seen[inside], atol=0.02)
 
 
 def test_the_command_keeps_units_or_says_that_it_does_not(tmp_path, truth, capsys):

@@ -22,7 +22,7 @@ from learned import RLCSC, cli, parts, weights  # noqa: E402
 from learned.data.sr import SRPatches, bundled  # noqa: E402
 from learned.evaluate import PUBLISHED, evaluate, means, score  # noqa: E402
 from learned.task import calm  # noqa: E402
-from learned.train import parse  # noqa: E402
+from learned.train import fit, parse  # noqa: E402
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "sr"
 TINY = {
@@ -141,6 +141,45 @@ def test_a_killed_run_goes_on_exactly(tmp_path):
     exported = learned.load(target).state_dict()
     for name in one:
         assert torch.equal(exported[name], one[name]), name
+
+
+@pytest.mark.slow
+def test_a_run_that_is_at_its_end_keeps_its_averaged_weights(tmp_path):
+    """Lightning skips such a run, and what averages with it: the raw weights would be written."""
+    path = config(tmp_path, ema=0.9)
+    again = ["--trainer.max_steps=6", "--trainer.enable_progress_bar=false"]
+    target = fit(path, again)
+    before = target.read_bytes()
+    assert fit(path, again, resume=True).read_bytes() == before
+    averaged = learned.load(target).state_dict()
+    target.unlink()
+    fit(path, again, resume=True)
+    for name, tensor in learned.load(target).state_dict().items():
+        assert torch.equal(tensor, averaged[name]), name
+    for change in ("--model.learning_rate=1e-5", "--model.weight_decay=0.3"):
+        with pytest.raises(ValueError, match=f"of a run with another {change[2:].split('=')[0]}"):
+            fit(path, [*again, change], resume=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rl-csc-paper", "crnet-a-paper", "crnet-a", "crnet-b"])
+def test_recipes_take_their_first_steps(tmp_path, name):
+    """On patches as small as can be, and the networks as they are."""
+    picture = np.random.default_rng(0).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    iio.imwrite(tmp_path / "picture.png", picture)
+    options = [f"--run={tmp_path / 'run'}", f"--data.sources=[{tmp_path}]", "--data.patch=12", "--data.batch_size=1"]
+    options += ["--data.shrink=[1.0]", "--data.workers=0", "--data.validation=null", "--model.compile=false"]
+    options += ["--trainer.max_steps=3", "--trainer.accelerator=cpu", "--trainer.precision=32-true"]
+    options += ["--trainer.enable_progress_bar=false"]
+    target = fit(Path(__file__).parents[1] / "configs" / f"{name}.yaml", options)
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in learned.load(target).state_dict().values())
+
+
+def test_a_network_with_parts_for_each_scale_trains_on_one_device():
+    path = Path(__file__).parents[1] / "configs" / "crnet-b.yaml"
+    with pytest.raises(ValueError, match=r"trainer\.devices must be 1"):
+        parse(path, ["--trainer.accelerator=cpu", "--trainer.devices=2"])
+    assert parse(path, ["--trainer.accelerator=cpu"]).trainer.world_size == 1
 
 
 def test_shipped_configurations_are_valid():

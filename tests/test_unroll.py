@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cscopt
-from cscopt import CSCProblem, datasets
+from cscopt import L1, CSCProblem, ElasticNet, GroupL1, TotalVariation, datasets, solve
 from cscopt.lowpass import split
 from cscopt.operators import Bicubic
 
@@ -266,3 +266,29 @@ def test_inference_first_and_training_after(rng):
         module(problem.signal)
     module(problem.signal).sum().backward()
     assert torch.isfinite(module.filters.grad).all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"penalty": GroupL1(0.1, 0.1)},
+        {"penalty": ElasticNet(0.1, 0.1)},
+        {"penalty": L1(0.1) + TotalVariation(0.1)},
+        {"penalty": 0.1, "fit": "l1"},
+    ],
+)
+def test_only_what_is_unrolled_is_taken(rng, options):
+    problem = CSCProblem(rng.standard_normal((1, 1, 9, 9)), rng.standard_normal((3, 1, 3, 3)), **options)
+    with pytest.raises(TypeError, match="problem must be of L1 and least squares"):
+        UnrolledISTA.from_problem(problem, 3)
+
+
+def test_a_mask_comes_with_its_problem(rng):
+    mask = torch.from_numpy(rng.random((1, 1, 9, 10)))
+    signal = torch.from_numpy(rng.standard_normal((1, 1, 9, 10)))
+    problem = CSCProblem(signal, torch.from_numpy(rng.standard_normal((3, 1, 3, 3))), 0.1, mask=mask)
+    module = UnrolledISTA.from_problem(problem, 6)
+    expected = solve(problem, "ista", tol=0, max_iter=6).codes
+    torch.testing.assert_close(module(signal), expected, rtol=1e-10, atol=1e-12)
+    assert "mask" not in module.state_dict()
+    assert float((module(signal, mask=torch.ones_like(mask)) - expected).detach().abs().max()) > 1e-3

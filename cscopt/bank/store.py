@@ -164,6 +164,8 @@ class Bank:
             if strength not in highs:
                 highs[strength] = _high(standard, strength)
             solution = solve(CSCProblem(highs[strength], one.load(), L1(lam)), tol=tol, max_iter=max_iter)
+            if solution.status == "stopped":
+                raise KeyboardInterrupt
             found.append(Score(one, float(solution.objective), solution.gap))
         return sorted(found, key=lambda score: score.objective)
 

@@ -32,6 +32,8 @@ class Blur(LinearOperator):
     ----------
     norm : float
         max |ĥ| on the grid the convolution is done on; exact for "circular", else an upper bound.
+    seen : tuple of slice
+        Where in the sharp image the pixels of the data lie: everywhere, but for "none".
 
     Raises
     ------
@@ -56,6 +58,8 @@ class Blur(LinearOperator):
             self._grid = tuple(fft.fast_length(n + k - 1) for n, k in zip(space, support, strict=True))
         if boundary == "none":
             out = tuple(n - k + 1 for n, k in zip(space, support, strict=True))
+        begins = [(k - 1) // 2 if boundary == "none" else 0 for k in support]
+        self.seen = tuple(slice(begin, begin + n) for begin, n in zip(begins, out, strict=True))
         self.boundary, self._out = boundary, out
         padded = np.zeros(self._grid)
         padded[tuple(slice(0, k) for k in support)] = taps

@@ -98,10 +98,12 @@ class CT(LinearOperator):
     def lodopab(cls, projector: str | None = None) -> CT:
         """LoDoPaB-CT's geometry in metres: 362² pixels of 0.26 m / 362, 1000 angles, 513 detectors over the diagonal.
 
-        Angles are (k + ½) π / 1000, as ODL lays them. The set's pictures and data are divided by `LODOPAB_MU_MAX`,
-        81.35858 per metre, and 4096 photons are sent (Leuschner, Schmidt, Otero Baguer and Maass 2021, "Methods").
+        Images and data are arrays as the set stores them: ODL, which made it, counts x along an image's first axis and
+        y, upwards, along the second, so that the scene is ``np.rot90(image)``, and its angle (k + ½) π / 1000 a quarter
+        turn less in `angles`. The set's pictures and data are divided by `LODOPAB_MU_MAX`, 81.35858 per metre, and 4096
+        photons are sent (Leuschner, Schmidt, Otero Baguer and Maass 2021, "Methods").
         """
-        angles = (np.arange(1000) + 0.5) * (math.pi / 1000)
+        angles = (np.arange(1000) + 0.5) * (math.pi / 1000) - math.pi / 2
         return cls((362, 362), angles, 513, 0.26 / 362, 0.26 * math.sqrt(2) / 513, projector)
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from cscopt import checks
 from cscopt.backend import Array, asarray_like, is_array, namespace, per_item, real_dtype, to_numpy
 from cscopt.penalties.differences import Differences
@@ -61,7 +63,10 @@ class TotalVariation(Differences):
     @property
     def level(self) -> float:
         """The root mean square of λ, radius of the dual balls."""
-        return math.sqrt(float((to_numpy(self.lam) ** 2).mean())) if is_array(self.lam) else float(self.lam)
+        if not is_array(self.lam):
+            return float(self.lam)
+        levels = to_numpy(self.lam).astype(np.float64)
+        return float(levels.max() * math.sqrt(np.mean((levels / levels.max()) ** 2)))
 
     @property
     def weights(self) -> Array | None:

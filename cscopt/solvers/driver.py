@@ -92,7 +92,8 @@ def solve(
     """
     check_problem(problem)
     solver, reason = _solver(method, problem, state)
-    if not 0 <= checks.real_number(tol, "tol") < float("inf"):
+    tol = checks.real_number(tol, "tol")
+    if not 0 <= tol < float("inf"):
         raise ValueError(f"tol must be finite and not negative; got {tol}")
     checks.count(max_iter, "max_iter")
     if check_every is not None:
@@ -101,7 +102,7 @@ def solve(
         raise ValueError("x0 and state must not both be given")
     _check(solver, problem)
     _check_memory(problem, solver)
-    run = Run(problem, solver, float(tol), x0, state)
+    run = Run(problem, solver, tol, x0, state)
     other = relief(problem, solver) if method == "auto" and tol > 0 else None
     with _progress_bar(progress, max_iter, run.measure) as show, _deferred_interrupt() as interrupted:
         watch = _Watch(callback, show, interrupted, check_every)

@@ -37,13 +37,21 @@ def path(
     Returns
     -------
     list of Solution
-        In the order of λ, largest first. ``solution.problem.penalty.lam`` is its λ.
+        In the order of λ, largest first. ``solution.problem.penalty.lam`` is its λ. Ctrl-C, or a callback that returns
+        a true value, ends the path with the solution that was reached, whose status is "stopped".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the problem has no λ to scale, its codes are zero whatever λ is, or an argument is out of range.
     """
     check_problem(problem)
     if not isinstance(lams, Iterable):
         if not 0 < checks.real_number(least, "least") < 1:
             raise ValueError(f"least must lie between 0 and 1; got {least}")
         count, top = checks.count(lams, "lams", 1), problem.lambda_max
+        if top == 0:
+            raise ValueError("problem's codes are zero whatever λ is, for its lambda_max is 0")
         lams = [top * least ** (k / max(1, count - 1)) for k in range(count)]
     levels = sorted((checks.positive_number(lam, "lams") for lam in lams), reverse=True)
     if "state" in options:
@@ -54,13 +62,16 @@ def path(
     for lam in levels:
         scaled = rescaled(problem, lam / largest)
         found.append(solve(scaled, method, x0=start, **options))
+        if found[-1].status == "stopped":
+            break
         start = codes_of(found[-1])
     return found
 
 
 def rescaled(problem: CSCProblem, scale: float) -> CSCProblem:
-    """The problem with its λ multiplied by a positive number."""
+    """The problem with its λ multiplied by a positive number, in float64: who divides by it later has the same λ."""
     lam = problem.penalty.lam
+    lam = namespace(lam).astype(lam, namespace(lam).float64) if is_array(lam) else float(lam)
     return problem.with_penalty(replace(problem.penalty, lam=lam * scale))
 
 

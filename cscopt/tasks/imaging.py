@@ -119,7 +119,7 @@ def deblur(
     *,
     noise: float | None = None,
     lam: float | None = None,
-    boundary: str = "circular",
+    boundary: str = "none",
     channel_axis: int | None = None,
     truth: Array | None = None,
     dictionary: Any = "natural-8x8x32",
@@ -133,13 +133,14 @@ def deblur(
     ----------
     image : array, (\*space), or with a channel axis
     kernel : array, (\*support)
-        Point spread function h; a camera's sums to one.
+        Point spread function h; a camera's sums to one. Its origin is index k // 2 of each axis.
     noise : float, optional
         σ of the noise, estimated from the image if neither it nor λ is given.
     lam : float, optional
         λ in the units of the image; 0.3 σ if absent.
-    boundary : {"circular", "zero", "none"}
-        As for `Blur`; with "none" the answer is larger than the image, by the kernel less one.
+    boundary : {"none", "circular", "zero"}
+        What the sharp scene is outside the image: unknown, and found as far as the kernel reaches, as behind a camera;
+        or it wraps around, which iterates faster, and on photographs leaves waves over the whole answer; or zero.
     channel_axis, truth, dictionary, beta, method, **options
         As for `denoise`.
     """
@@ -157,9 +158,10 @@ def deblur(
     if boundary == "none":
         border = [(0, 0), (0, 0), *((g // 2, (g + 1) // 2) for g in grown)]
         first = asarray_like(np.pad(to_numpy(data), border, mode="edge"), data, data.dtype)
-    truth = checked_truth(truth, tuple(_back(first, channel_axis).shape))
+    truth = checked_truth(truth, tuple(image.shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "deblur"), None, method, options)
-    return _answer(restore(data, first, settings, forward=operator), first, channel_axis, truth)
+    whole, solution, level = restore(data, first, settings, forward=operator)
+    return _answer((whole[(..., *operator.seen)], solution, level), data, channel_axis, truth)
 
 
 def super_resolve(
