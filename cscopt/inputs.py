@@ -125,10 +125,7 @@ def owned(array: Array) -> Array:
 
 
 def check_energy(energy: Array, signal: Array, mask: Array | None) -> None:
-    """Squares, and sums of those of spectra, must neither overflow nor vanish, or no objective would mean anything.
-
-    Those of a residual are smaller than the signal's by the square of its precision at most, that are seen.
-    """
+    """Squares, and sums of those of spectra, must neither overflow nor vanish, or no objective would mean anything."""
     xp = namespace(signal)
     weighted = signal if mask is None else signal * mask
     info = xp.finfo(real_dtype(signal))
@@ -136,7 +133,7 @@ def check_energy(energy: Array, signal: Array, mask: Array | None) -> None:
     if not float(info.smallest_normal) <= heaviest <= float(info.max):
         raise ValueError(f"mask must not be so large or small that its squares leave the range of float{info.bits}")
     peaks = xp.max(xp.abs(weighted), axis=tuple(range(1, weighted.ndim)))
-    least = math.sqrt(float(info.smallest_normal) / float(info.eps))
+    least = math.sqrt(float(info.smallest_normal))
     most = math.sqrt(float(info.max) / 512) / math.prod(weighted.shape[1:])
     if not bool(xp.all(xp.isfinite(energy) & (peaks <= most) & ((peaks >= least) | (peaks == 0)))):
         raise ValueError(f"signal must not be so large or small that its squares leave the range of float{info.bits}")

@@ -61,6 +61,10 @@ def test_a_stream_of_steps_is_what_learn_does():
     np.testing.assert_allclose(state.usage, learned.usage)
     assert state.history["objective"] == learned.history["objective"]
     assert (state.step, state.epoch) == (3, 0)
+    half = stopped_after(1, images, engine)
+    assert engine.step(half, images).so_far == half.so_far
+    with pytest.raises(ValueError, match="takes one image a step; got 3"):
+        Sporco(lam=0.05).step(state, images)
     with pytest.raises(ValueError, match="masks need"):
         engine.step(state, images, [np.ones((1, 24, 24))] * 3)
 

@@ -98,7 +98,8 @@ class Engine(Coder):
             self.check(samples)
             new, row = self.stepped(self.taken_up(state), samples, fresh=False)
         seconds = state.seconds + time.perf_counter() - began
-        return replace(new, seconds=seconds, history=new.recorded(**row, seconds=seconds))
+        history = new.recorded(**row, seconds=seconds)
+        return replace(new, seconds=seconds, history=history, so_far=state.so_far)  # no part of an epoch
 
     def taken_up(self, state: LearnState) -> LearnState:
         """A state of any engine as one of this: its filters, where they are not in the set already, projected onto it.

@@ -65,7 +65,9 @@ class Sporco(Engine):
 
     def _step(self, state: LearnState, samples: Sequence[Sample]) -> Step:
         onlinecdl = require("sporco.dictlrn.onlinecdl", "sporco", "the SPORCO engine")
-        (_, image, _), *_ = samples
+        if len(samples) != 1:
+            raise ValueError(f"the SPORCO engine takes one image a step; got {len(samples)}")
+        ((_, image, _),) = samples
         options = onlinecdl.OnlineConvBPDNDictLearn.Options(
             {
                 "ZeroMean": self.constraint.zero_mean,
