@@ -18,7 +18,7 @@ _SHARE = {"inpaint": 0.02, "super_resolve": 0.001}
 """λ / λ_max where neither λ nor the noise is given, near the best on pictures of `Rain12` and `Set5`."""
 
 _OF_NOISE = {"denoise": 2.2, "deblur": 0.3}
-"""λ / σ, near the best on pictures of Levin et al. 2009 for σ from 0.003 to 0.1."""
+"""λ / σ, near the best on pictures of Levin et al. 2009, of noise for σ from 0.05 to 0.1, of blur from 0.003."""
 
 
 def denoise(
@@ -41,7 +41,9 @@ def denoise(
     noise : float, optional
         Standard deviation σ of the noise; estimated from the image if neither it nor λ is given.
     lam : float, optional
-        λ in the units of the image; 2.2 σ if absent.
+        λ in the units of the image; 2.2 σ if absent. On pictures in [0, 1] that is near the best for σ from 0.05 to 0.1;
+        at 0.025 1.8 σ is, by 0.3 dB, and at 0.2 and 0.4 3 σ, by 1 and 2 dB, where a Gaussian blur of the right width comes
+        as near to the truth.
     channel_axis : int, optional
         Axis of the channels; a bare image has none.
     truth : array, optional
