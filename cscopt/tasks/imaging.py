@@ -41,9 +41,9 @@ def denoise(
     noise : float, optional
         Standard deviation σ of the noise; estimated from the image if neither it nor λ is given.
     lam : float, optional
-        λ in the units of the image; 2.2 σ if absent. On pictures in [0, 1] that is near the best for σ from 0.05 to 0.1;
-        at 0.025 1.8 σ is, by 0.3 dB, and at 0.2 and 0.4 3 σ, by 1 and 2 dB, where a Gaussian blur of the right width comes
-        as near to the truth.
+        λ in the units of the image; 2.2 σ if absent. On pictures in [0, 1] that is near the best for σ from 0.05 to
+        0.1. At 0.025 1.8 σ is better by 0.3 dB; at 0.2 and 0.4 3 σ is, by 0.3 to 0.9 and 1.3 to 1.9 dB, where a
+        Gaussian blur of the right width comes as near to the truth.
     channel_axis : int, optional
         Axis of the channels; a bare image has none.
     truth : array, optional
