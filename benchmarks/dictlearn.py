@@ -21,7 +21,7 @@ from common import describe, draw_bars, forget_peak, in_fresh_process, keep, pea
 
 from cscopt import datasets, lowpass
 from cscopt.dictlearn import Coder, Constraint, Online, Sporco, initial_filters, learn
-from cscopt.dictlearn.engine import Engine, Sample
+from cscopt.dictlearn.engine import Engine
 
 CASES = ((256, 32, 8, 24, 2), (512, 64, 12, 6, 1))
 TRAIN = ("astronaut", "coffee", "chelsea", "rocket", "moon", "brick", "grass", "gravel")
@@ -58,7 +58,7 @@ def held_out(filters: Any, images: list[Any]) -> float:
 
 def excess(engine: Engine, filters: Any, image: Any) -> float:
     """Relative distance from the optimum of the codes that an engine steps from."""
-    found = engine.step(engine.init(filters), [Sample(0, image, None)]).objective
+    (found,) = engine.step(engine.init(filters), [image]).history["objective"]
     exact = Coder(LAM, tol=1e-6, max_iter=2000)
     return found / exact.code(exact.problem(image, filters)).objective - 1
 

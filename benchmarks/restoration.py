@@ -49,12 +49,9 @@ def cases(folder: Path, task: str) -> Iterator[Case]:
                 data = truth + np.float32(sigma) * noise
                 yield f"{name}, σ {sigma}", lambda d=data, t=truth, s=sigma: denoise(d, noise=s, truth=t)
         else:
-            blurred = Blur((1, *truth.shape), kernel, "none").apply(truth[None, None])[0, 0]
-            seen = tuple(
-                slice((k - 1) // 2, (k - 1) // 2 + n) for k, n in zip(kernel.shape, blurred.shape, strict=True)
-            )
-            data = blurred + np.float32(0.003) * noise[seen]
-            yield name, lambda d=data, t=truth[seen]: deblur(np.float32(d), kernel, truth=t)
+            camera = Blur((1, *truth.shape), kernel, "none")
+            data = camera.apply(truth[None, None])[0, 0] + np.float32(0.003) * noise[camera.seen]
+            yield name, lambda d=data, t=truth[camera.seen]: deblur(np.float32(d), kernel, truth=t)
 
 
 def main() -> None:

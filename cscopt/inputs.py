@@ -119,7 +119,7 @@ def check_adjoint(forward: LinearOperator, signal: Array) -> None:
 def owned(array: Array) -> Array:
     """A copy, so that what is done to the caller's array later is not done to the problem; of torch itself.
 
-    Torch differentiates in it, and tells itself where it was changed.
+    Torch differentiates in it, and refuses to where it was changed.
     """
     return array if is_torch(array) else namespace(array).asarray(array, copy=True)
 
@@ -136,7 +136,10 @@ def check_energy(energy: Array, signal: Array, mask: Array | None) -> None:
     least = math.sqrt(float(info.smallest_normal))
     most = math.sqrt(float(info.max) / 512) / math.prod(weighted.shape[1:])
     if not bool(xp.all(xp.isfinite(energy) & (peaks <= most) & ((peaks >= least) | (peaks == 0)))):
-        raise ValueError(f"signal must not be so large or small that its squares leave the range of float{info.bits}")
+        raise ValueError(
+            f"signal must not be so large or small that sums of squares leave the range of float{info.bits}: the peak "
+            f"of each item, with the mask, must lie between {least:.1e} and {most:.1e}; scale it, and λ"
+        )
 
 
 def _of_shape(result: Any, shape: tuple[int, ...], name: str) -> Array:

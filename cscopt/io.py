@@ -133,7 +133,7 @@ def load_dictionary(source: str | Path) -> tuple[Any, dict[str, str]]:
 def load_image(path: str | Path) -> Any:
     """An image file as float32, (H, W) or (H, W, 3); integers are scaled to [0, 1], transparency is dropped.
 
-    Floats, which TIFF files may hold, are as they are. Photographs are turned upright, as their EXIF data say.
+    Floats, which TIFF files may hold, are as they are. Photographs of 8 bits are turned upright, by their EXIF data.
 
     Raises
     ------

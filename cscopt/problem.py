@@ -42,9 +42,9 @@ class CSCProblem:
     ----------
     signal : array, (batch, channel, \*space), or (batch, \*A.output_shape)
         The data y; floats, or integers, which become float32 with their values unchanged, in any byte order (as FITS
-        files have it). Its library, device and dtype decide where and how the problem is solved. It is copied, as the
-        filters and the mask are, but for torch; arrays of λ, which may be large, are not: a change in place needs a new
-        problem.
+        files have it). Its library, device and dtype decide where and how the problem is solved. It is copied, as
+        arrays of filters and the mask are, but for torch. Arrays of λ, which may be large, and a `ConvDictionary` are
+        shared: a change in them needs a new problem.
     dictionary : ConvDictionary or array (M, C, \*support)
         The filters d_m.
     penalty : Penalty or float

@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
         Such as "--trainer.max_steps=100".
     resume : bool
         Go on from the run's last checkpoint, exactly, if there is one. A run that is at its end already is left as it
-        is; its weights are written, if they are missing.
+        is; its weights are written, if they are missing or of an earlier step.
 
     Raises
     ------
@@ -113,9 +113,10 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
         if not resume:
             raise ValueError(f"{folder} holds a run already; go on with --resume, or choose another --run")
         _check_same(last, command)
-        if _read(last)["global_step"] >= trainer.max_steps:  # of which Lightning would leave the raw weights
-            if not (folder / _WEIGHTS).exists():
-                export(last, folder / _WEIGHTS)
+        step = _read(last)["global_step"]
+        if step >= trainer.max_steps:  # of which Lightning would leave the raw weights
+            if _steps_of(folder / _WEIGHTS) != step:
+                export(last, folder / _WEIGHTS, {"config": Path(config).read_text(), "overrides": " ".join(overrides)})
             return folder / _WEIGHTS
     folder.mkdir(parents=True, exist_ok=True)
     with _quiet():
@@ -141,7 +142,6 @@ def parse(config: str | Path, overrides: Sequence[str] = ()) -> Command:
             command = Command(
                 SuperResolution, SRData, run=False, args=["--config", str(config), *overrides],
                 save_config_callback=None, seed_everything_default=0, parser_kwargs={"exit_on_error": False},
-                trainer_defaults={"devices": 1},
             )  # fmt: skip
         except (argparse.ArgumentError, MisconfigurationException) as error:
             raise ValueError(f"{config}: {error}") from error
@@ -154,17 +154,22 @@ def parse(config: str | Path, overrides: Sequence[str] = ()) -> Command:
     return command
 
 
-def export(checkpoint: str | Path, target: str | Path) -> None:
+def _steps_of(path: Path) -> int | None:
+    """Steps after which weights were written; None where there are none."""
+    return int(weights.load(path).provenance["steps"]) if path.exists() else None
+
+
+def export(checkpoint: str | Path, target: str | Path, about: Mapping[str, Any] | None = None) -> None:
     """Write the weights of a checkpoint (averaged, where it averages) as a safetensors file."""
     io.check_target(target, (".safetensors",))
     state = _read(checkpoint)
-    about, tensors = state["network"], state["state_dict"]
+    made, tensors = state["network"], state["state_dict"]
     try:
-        network = weights.NETWORKS[about["name"]](**about["options"])
+        network = weights.NETWORKS[made["name"]](**made["options"])
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")})
     except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{checkpoint} does not fit its network: {error}".replace("\n", " ")) from error
-    weights.save(network, target, {"steps": state["global_step"], "torch": torch.__version__})
+    weights.save(network, target, {**(about or {}), "steps": state["global_step"], "torch": torch.__version__})
 
 
 def _read(checkpoint: str | Path) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Unrolled(nn.Module):
     checkpointing : bool, default False
         Keep the codes between iterations alone and compute the rest again in the backward pass.
     mask : Tensor or array, optional
-        Weights W where `forward` is given none.
+        Weights W where `forward` is given none; a setting, which no `state_dict` has.
 
     Attributes
     ----------
@@ -137,10 +137,12 @@ class Unrolled(nn.Module):
             "operator": problem.forward,
             "boundary": problem.boundary,
             "real_codes": not is_complex(problem.code_like),
-            "mask": problem.mask,
+            "mask": None if problem.mask is None else problem.mask[:1],
         }
         steps = step_sizes(problem)
         sure = trusted(problem, steps)
+        if problem.mask is not None and not bool((problem.mask == problem.mask[:1]).all()):
+            raise ValueError("the items of the batch have different masks; make a module from one")
         if not sure:
             steps = solve(problem, FISTA(restart=False), tol=0, max_iter=iterations).state.steps
         steps = to_numpy(steps)

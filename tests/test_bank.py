@@ -66,9 +66,7 @@ def test_a_file_has_the_name_of_its_dictionary(tmp_path, rng):
 def test_verify_knows_what_is_gone_and_an_index_that_lies(tmp_path, rng, capsys):
     folder = tmp_path / "bank"
     paths = [put(folder, rng.standard_normal((m, 1, 3, 3))) for m in (2, 3)]
-    (tmp_path / "bank" / "index.json").write_text("{}")
     index = folder / "index.json"
-    index.unlink()
     Bank.open(folder)
     given = index.read_text()
     index.write_text(given.replace('"lam": "0.1"', '"lam": "0.7"', 1))

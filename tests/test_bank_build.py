@@ -11,7 +11,6 @@ import threading
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import nullcontext
-from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import numpy as np
@@ -292,6 +291,26 @@ class Here(Executor):
         return future
 
 
+def test_ctrl_c_costs_no_step_of_any_worker(tmp_path, spec, rng):
+    """Though the worker that is done with its step first ends, and a pool without it terminates the other."""
+    np.savez(tmp_path / "images.npz", stack=rng.standard_normal((4, 96, 96)))
+    written(tmp_path, max_epochs=10000, grid={"n_filters": [48, 2], "support": 5, "lam": 0.5, "beta": 2})
+    names = [case.name for case in Spec.read(spec).cases(Samples.of(Spec.read(spec).data, 1))]
+    folder = tmp_path / "bank"
+    command = [*("-m", "cscopt.cli", "bank", "build", str(spec), "-o", str(folder)), "--checkpoint-seconds", "1e9"]
+    builder = subprocess.Popen(
+        [sys.executable, *command, "--workers", "2"],
+        env={**os.environ, "CSCOPT_NUM_THREADS": "2", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    until(lambda: all((folder / work.WORK / f"{name}.json").exists() for name in names), "step of each")
+    builder.send_signal(signal.SIGINT)
+    assert builder.wait(PATIENCE) == 130
+    until(lambda: not alive(folder), "end of the workers")
+    assert all(step_of(folder / work.WORK / f"{name}.safetensors") > 0 for name in names)
+
+
 def test_a_task_whose_builder_has_gone_ends_with_its_step_and_saves_its_state(tmp_path, spec, monkeypatch):
     given = Spec.read(spec)
     case = given.cases(Samples.of(given.data, given.holdout))[0]
@@ -469,7 +488,7 @@ def test_workers_that_write_elsewhere_are_found_out(tmp_path, spec, monkeypatch)
         (None, None, None),
         ("0.0", None, "the scheduler has cscopt 0.0, this process"),
         (None, "0.0", "tcp://there has cscopt 0.0, this process"),
-        (PackageNotFoundError("cscopt"), None, "cscopt is not installed where the scheduler or a worker runs"),
+        (ModuleNotFoundError("cscopt"), None, "there is no cscopt where the scheduler or a worker runs"),
     ],
 )
 def test_a_cluster_has_the_version_of_the_builder(scheduler, worker, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_dictlearn import pictures, start_for
 
+from cscopt import ConvDictionaryLearning
 from cscopt.dictlearn import Batch, Constraint, LearnState, Online, Sporco, initial_filters, learn
 from cscopt.dictlearn.data import Sample
 from cscopt.dictlearn.revive import revive
@@ -136,8 +137,15 @@ def test_on_the_ball_too_atoms_begin_with_unit_norm():
 
 def test_a_level_that_no_code_exceeds_is_told():
     images = pictures(2, 24)
-    with pytest.warns(UserWarning, match=r"no image had a code that is not zero, .* lam=1000.0 is too large"):
-        learn(images, Online(lam=1e3), start_for(images, 6), max_epochs=1)
+    learner = ConvDictionaryLearning(n_filters=4, support=(5, 5), lam=1e3)
+    stack = np.stack(images)[:, 0]
+    for call in (
+        lambda: learn(images, Online(lam=1e3), start_for(images, 6), max_epochs=1),
+        lambda: learner.partial_fit(stack),
+    ):
+        with pytest.warns(UserWarning, match=r"no image had a code .*, .* lam=1000.0 is too large") as told:
+            call()
+        assert told[0].filename == __file__
 
 
 def test_a_window_of_another_shape_is_named(rng):

@@ -152,10 +152,16 @@ def test_a_run_that_is_at_its_end_keeps_its_averaged_weights(tmp_path):
     before = target.read_bytes()
     assert fit(path, again, resume=True).read_bytes() == before
     averaged = learned.load(target).state_dict()
-    target.unlink()
-    fit(path, again, resume=True)
-    for name, tensor in learned.load(target).state_dict().items():
-        assert torch.equal(tensor, averaged[name]), name
+    other = learned.load(target)
+    for parameter in other.parameters():
+        parameter.data.zero_()
+    for left in (target.unlink, lambda: weights.save(other, target, {"steps": 3})):  # killed before they were written
+        left()
+        fit(path, again, resume=True)
+        found = learned.load(target)
+        assert "max_steps" in found.provenance["config"]
+        for name, tensor in found.state_dict().items():
+            assert torch.equal(tensor, averaged[name]), name
     for change in ("--model.learning_rate=1e-5", "--model.weight_decay=0.3"):
         with pytest.raises(ValueError, match=f"of a run with another {change[2:].split('=')[0]}"):
             fit(path, [*again, change], resume=True)

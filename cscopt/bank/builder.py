@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, ProcessPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ def build(
         cscopt, and the workers the data and the bank at the same paths; start them with one thread each, for a process
         learns one dictionary at a time.
     checkpoint_seconds : float, default 10
-        Time between two saved states of a learner: a worker that is killed loses at most so much and a step, one that
-        is stopped by Ctrl-C, or whose builder is killed, nothing.
+        Time between two saved states of a learner: a worker that is killed loses at most so much and a step. One that
+        is stopped by Ctrl-C, or whose builder is killed, loses nothing, unless a step takes more than 10 seconds.
     progress : bool, default False
         Show a bar with the time left, and print a line for each dictionary.
 
@@ -217,12 +217,13 @@ def _cluster(address: str) -> Iterator[tuple[Executor, int, Callable[[], int]]]:
 
 
 def _check_versions(client: Any) -> None:
-    """Refuse a scheduler, or workers, without cscopt or with another version of it."""
-    ours = version("cscopt")
+    """Refuse a scheduler, or workers that are there already, without cscopt or with another version of it."""
+    ask = "__import__('cscopt').__version__"  # what is asked must be known where cscopt is not
     try:
-        found = {"the scheduler": client.run_on_scheduler(version, "cscopt"), **client.run(version, "cscopt")}
-    except PackageNotFoundError as error:
-        raise ValueError("--cluster: cscopt is not installed where the scheduler or a worker runs") from error
+        found = {"the scheduler": client.run_on_scheduler(eval, ask), **client.run(eval, ask)}
+    except ImportError as error:
+        raise ValueError("--cluster: there is no cscopt where the scheduler or a worker runs") from error
+    ours = import_module("cscopt").__version__  # a plain import would be one of all that is above banks
     for place, theirs in found.items():
         if theirs != ours:
             raise ValueError(f"--cluster: {place} has cscopt {theirs}, this process {ours}")

@@ -153,16 +153,22 @@ def _clear(folder: Path, name: str) -> None:
 def follow(builder: Any) -> None:
     """Begin a worker process: end with the builder, whatever kills it, and leave Ctrl-C to it.
 
-    The builder holds the other end of the pipe `builder`, so that it closes with it.
+    The builder holds the other end of the pipe `builder`, so that it closes with it. A pool whose first worker is gone
+    terminates the others, which end in the same way.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=_end, daemon=True).start())
 
     def watch() -> None:
-        try:
+        with suppress(EOFError, OSError):
             builder.recv()
-        except (EOFError, OSError):
-            _STOP.set()  # a step that runs is done, and its state saved
-            _ALONE.acquire(timeout=_GRACE)
-            os._exit(1)  # files are written beside their place: nothing is left half done
+        _end()
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _end() -> None:
+    """End this process after the step that runs, whose state is saved."""
+    _STOP.set()
+    _ALONE.acquire(timeout=_GRACE)
+    os._exit(1)  # files are written beside their place: nothing is left half done

@@ -96,7 +96,7 @@ class Engine(Coder):
         with fft.estimated():
             samples = samples_of(images, masks, ConvDictionary(state.filters))
             self.check(samples)
-            new, row = self.stepped(self.taken_up(state), samples, fresh=False)
+            new, row = self.advanced(self.taken_up(state), samples, fresh=False)
         seconds = state.seconds + time.perf_counter() - began
         history = new.recorded(**row, seconds=seconds)
         return replace(new, seconds=seconds, history=history, so_far=state.so_far)  # no part of an epoch
@@ -114,7 +114,9 @@ class Engine(Coder):
             return state
         return replace(state, filters=admitted)
 
-    def stepped(self, state: LearnState, samples: Sequence[Sample], fresh: bool) -> tuple[LearnState, dict[str, float]]:
+    def advanced(
+        self, state: LearnState, samples: Sequence[Sample], fresh: bool
+    ) -> tuple[LearnState, dict[str, float]]:
         """The state after a step, and a row of the history; `fresh` begins a new count of usage and objective."""
         found = self._step(state, samples)
         used = found.usage if fresh else state.usage + found.usage

@@ -188,10 +188,10 @@ def once(
     size = engine.images_a_step or len(samples)
     for first in range(0, len(samples), size):
         began = time.perf_counter()
-        new, row = engine.stepped(state, samples[first : first + size], first == 0)
+        new, row = engine.advanced(state, samples[first : first + size], first == 0)
         row["seconds"] = state.seconds + time.perf_counter() - began
         state = replace(new, seconds=row["seconds"], history=new.recorded(**row))
-    tell_of_no_codes(engine, state)
+    tell_of_no_codes(engine, state, 5)
     return Learned(_dictionary(state, samples), "max_epochs", state)
 
 

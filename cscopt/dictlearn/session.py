@@ -44,7 +44,7 @@ class Session:
         if size < count:
             order = np.random.default_rng([self.seed, epoch]).permutation(count)
         chosen = [self.samples[k] for k in order[place:][:size]]
-        new, row = self.engine.stepped(state, chosen, place == 0)
+        new, row = self.engine.advanced(state, chosen, place == 0)
         ended = place + size >= count
         new = replace(new, place=0 if ended else place + size)
         if ended:
@@ -59,7 +59,7 @@ class Session:
         objectives = [self.engine.code(problem).objective for problem in problems]
         held_out = float(np.mean(objectives)) if objectives else float("nan")
         told = {"objective": state.so_far / len(self.samples), "held_out": held_out}
-        tell_of_no_codes(self.engine, state)
+        tell_of_no_codes(self.engine, state, 6)
         by_epoch = {name: [*state.by_epoch[name], told[name]] for name in told}
         return replace(state, snapshots=snapshots, by_epoch=by_epoch), held_out
 
@@ -72,11 +72,11 @@ class Session:
         return before - now < self.stop_below * abs(before)
 
 
-def tell_of_no_codes(engine: Engine, state: LearnState) -> None:
-    """Warn where an epoch had none: nothing is learned from it."""
+def tell_of_no_codes(engine: Engine, state: LearnState, depth: int) -> None:
+    """Warn where an epoch had none: nothing is learned from it. The caller is `depth` frames up."""
     if not state.usage.any():
         warnings.warn(
             f"no image had a code that is not zero, so that no filter moves: lam={engine.lam!r:.60} is too large for "
             "these images",
-            stacklevel=5,
+            stacklevel=depth,
         )
