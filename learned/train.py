@@ -112,8 +112,7 @@ def fit(config: str | Path, overrides: Sequence[str] = (), resume: bool = False)
     if last.exists():
         if not resume:
             raise ValueError(f"{folder} holds a run already; go on with --resume, or choose another --run")
-        _check_same(last, command)
-        step = _read(last)["global_step"]
+        step = _check_same(last, command)["global_step"]
         if step >= trainer.max_steps:  # of which Lightning would leave the raw weights
             if _steps_of(folder / _WEIGHTS) != step:
                 export(last, folder / _WEIGHTS, {"config": Path(config).read_text(), "overrides": " ".join(overrides)})
@@ -185,8 +184,8 @@ def _read(checkpoint: str | Path) -> dict[str, Any]:
     raise ValueError(f"{checkpoint} is not a checkpoint of learned")
 
 
-def _check_same(checkpoint: Path, command: Command) -> None:
-    """Refuse to go on with another network, optimiser or averaging than the run began with."""
+def _check_same(checkpoint: Path, command: Command) -> dict[str, Any]:
+    """What a checkpoint holds, if its run began with this network, optimiser and averaging."""
     state, model = _read(checkpoint), command.model
     group = state["optimizer_states"][0]["param_groups"][0]
     pairs = {
@@ -200,6 +199,7 @@ def _check_same(checkpoint: Path, command: Command) -> None:
     for name, (before, now) in pairs.items():
         if before != now:
             raise ValueError(f"{checkpoint} is of a run with another {name}: {before}, now {now}")
+    return state
 
 
 @contextlib.contextmanager

@@ -158,7 +158,7 @@ def deblur(
     operator = Blur((data.shape[1], *shape), kernel, boundary)
     first = data
     if boundary == "none":
-        border = [(0, 0), (0, 0), *((g // 2, (g + 1) // 2) for g in grown)]
+        border = [(0, 0), (0, 0), *((s.start, n - s.stop) for s, n in zip(operator.seen, shape, strict=True))]
         first = asarray_like(np.pad(to_numpy(data), border, mode="edge"), data, data.dtype)
     truth = checked_truth(truth, tuple(image.shape))
     settings = Settings(dictionary, beta, _level(data, noise, lam, "deblur"), None, method, options)
