@@ -22,7 +22,7 @@ import numpy as np
 
 from cscopt import wisdom
 from cscopt.backend import Array, get_threads, is_complex, is_numpy, namespace
-from cscopt.wisdom import library
+from cscopt.wisdom import library, pyfftw
 
 _IDLE_KEYS = 8
 _PLANNING_SECONDS = 2.0
@@ -103,15 +103,14 @@ class Workspace:
             self.spectrum = np.zeros(shapes[1], spectral)
             self.forward, self.inverse = _scipy_pair(self.signal, self.spectrum, axes, real, threads)
             return
-        import pyfftw
-
-        self.signal = pyfftw.zeros_aligned(shapes[0], dtype, n=64)
-        self.spectrum = pyfftw.zeros_aligned(shapes[1], spectral, n=64)
+        package = pyfftw()
+        self.signal = package.zeros_aligned(shapes[0], dtype, n=64)
+        self.spectrum = package.zeros_aligned(shapes[1], spectral, n=64)
         flags = (effort, "FFTW_DESTROY_INPUT")
         options = {"axes": axes, "threads": threads, "flags": flags, "planning_timelimit": _PLANNING_SECONDS}
         self._plans = (
-            pyfftw.FFTW(self.signal, self.spectrum, **options),
-            pyfftw.FFTW(self.spectrum, self.signal, direction="FFTW_BACKWARD", **options),
+            package.FFTW(self.signal, self.spectrum, **options),
+            package.FFTW(self.spectrum, self.signal, direction="FFTW_BACKWARD", **options),
         )
         self.forward, self.inverse = self._plans[0].execute, self._plans[1].execute
 

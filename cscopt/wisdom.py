@@ -1,32 +1,62 @@
-"""FFTW's plans: kept between processes, and forgotten for a while; and which FFT library there is."""
+"""FFTW: how it is loaded; its plans, kept between processes and forgotten for a while."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 from cscopt.backend import cache_folder
 
+_INTERFACES = "pyfftw.interfaces"
+_lock = threading.Lock()
 _loaded = False
+
+
+def pyfftw() -> Any:
+    """The package pyFFTW, whose `interfaces` are loaded when somebody asks for them.
+
+    They imitate SciPy's fftpack and dask, and import these: half a second and more before the first transform.
+    """
+    with _lock:
+        if "pyfftw" in sys.modules:
+            return importlib.import_module("pyfftw")
+        sys.modules[_INTERFACES] = ModuleType(_INTERFACES)
+        try:
+            package = importlib.import_module("pyfftw")
+        finally:
+            del sys.modules[_INTERFACES]
+        del package.interfaces
+        vars(package)["__getattr__"] = _interfaces
+        return package
+
+
+def _interfaces(name: str) -> Any:
+    """What pyFFTW has only once it is asked for."""
+    if name == "interfaces":
+        return importlib.import_module(_INTERFACES)
+    raise AttributeError(f"module 'pyfftw' has no attribute {name!r}", name=name)
 
 
 def library() -> str:
     """FFT library that serves NumPy arrays: 'pyfftw', or 'scipy' where pyFFTW has no wheel."""
     try:
-        import pyfftw  # noqa: F401
+        pyfftw()
     except ImportError:
         return "scipy"
     return "pyfftw"
 
 
 def _file() -> Any:
-    import pyfftw
-
-    version = pyfftw.fftw_version if hasattr(pyfftw, "fftw_version") else "fftw"
+    package = pyfftw()
+    version = package.fftw_version if hasattr(package, "fftw_version") else "fftw"
     return cache_folder() / f"wisdom-{version.replace(os.sep, '-')}.json"
 
 
@@ -36,11 +66,9 @@ def load() -> None:
     if _loaded:
         return
     _loaded = True
-    import pyfftw
-
     with contextlib.suppress(OSError, ValueError, AttributeError, TypeError, IndexError):
         parts = json.loads(_file().read_text())
-        pyfftw.import_wisdom(tuple(str(part).encode() for part in parts))
+        pyfftw().import_wisdom(tuple(str(part).encode() for part in parts))
 
 
 def save() -> None:
@@ -49,12 +77,10 @@ def save() -> None:
     What other processes have kept meanwhile is added to the file, but not taken over: a length is planned one way in a
     process, so that its results repeat bit by bit.
     """
-    import pyfftw
-
     temporary = None
     try:
         target = _file()
-        parts = [part.decode() for part in pyfftw.export_wisdom()]
+        parts = [part.decode() for part in pyfftw().export_wisdom()]
         with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
             parts = [_union(*pair) for pair in zip(parts, json.loads(target.read_text()), strict=True)]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,12 +109,11 @@ def forgotten() -> Iterator[None]:
     if library() == "scipy":
         yield
         return
-    import pyfftw
-
-    known = pyfftw.export_wisdom()
-    pyfftw.forget_wisdom()
+    package = pyfftw()
+    known = package.export_wisdom()
+    package.forget_wisdom()
     try:
         yield
     finally:
-        pyfftw.forget_wisdom()
-        pyfftw.import_wisdom(known)
+        package.forget_wisdom()
+        package.import_wisdom(known)
