@@ -32,7 +32,7 @@ def add_to(parent: Any) -> None:
     making.add_argument(
         "--cluster", type=str, help="address of a dask.distributed scheduler, in the place of processes"
     )
-    making.add_argument("--checkpoint-seconds", type=float, default=10.0, help="what a kill costs at most")
+    making.add_argument("--checkpoint-seconds", type=float, help="what a kill costs at most; by default about one")
     commands.add_subcommand("build", making, help=making.description)
     for name, what in (
         ("list", "Print a line for each dictionary."),
@@ -63,7 +63,7 @@ def _build(
     cases: list[str],
     workers: int | None,
     cluster: str | None,
-    checkpoint_seconds: float,
+    checkpoint_seconds: float | None,
 ) -> None:
     filled = build(
         Spec.read(spec, data),

@@ -7,7 +7,7 @@ import pytest
 from test_dictlearn import pictures, start_for
 
 from cscopt import ConvDictionaryLearning
-from cscopt.dictlearn import Batch, Constraint, LearnState, Online, Sporco, initial_filters, learn
+from cscopt.dictlearn import Batch, Constraint, LearnState, Online, Sporco, initial_filters, keeper, learn
 from cscopt.dictlearn.data import Sample
 from cscopt.dictlearn.revive import revive
 
@@ -179,3 +179,24 @@ def test_files_that_are_no_states_are_told_with_what_to_do(tmp_path):
     save_file(tensors, path, {"format": "cscopt-learning-3", "numbers": "{}"})
     with pytest.raises(ValueError, match="no learner's state that this version reads; delete it"):
         LearnState.load(path)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cost", "wanted"), [(None, 1 / 64, 20), (None, 1 / 4, 4), (0, 1 / 4, 80), (2.5, 1, 8)]
+)
+def test_states_are_written_each_second_or_as_often_as_costs_little(monkeypatch, seconds, cost, wanted):
+    """80 steps of a quarter of a second: how many of their states are kept, where writing takes `cost`."""
+    now, kept = [100.0], []
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: now[0])
+
+    class Slow:
+        def save(self, path, mark):
+            kept.append((path, mark))
+            now[0] += cost
+
+    states, nowhere = keeper.Keeper("state", "mark", seconds), keeper.Keeper(None, "", seconds)
+    for _ in range(80):
+        now[0] += 1 / 4
+        states.passes(Slow())
+        nowhere.passes(Slow())
+    assert kept == [("state", "mark")] * wanted

@@ -37,7 +37,7 @@ def build(
     cases: Iterable[str] = (),
     workers: int | None = None,
     cluster: str | None = None,
-    checkpoint_seconds: float = 10.0,
+    checkpoint_seconds: float | None = None,
     progress: bool = False,
 ) -> Bank:
     """Learn the dictionaries of a spec that a bank has not got.
@@ -58,9 +58,11 @@ def build(
         Address of a dask.distributed scheduler that gets the tasks instead. It and its workers need this version of
         cscopt, and the workers the data and the bank at the same paths; start them with one thread each, for a process
         learns one dictionary at a time.
-    checkpoint_seconds : float, default 10
-        Time between two saved states of a learner: a worker that is killed loses at most so much and a step. One that
-        is stopped by Ctrl-C, or whose builder is killed, loses nothing, unless a step takes more than 10 seconds.
+    checkpoint_seconds : float, optional
+        Time between two saved states of a learner (0: after each step); by default a second, or longer where writing
+        would take more than a twentieth of the time. A worker that is killed loses at most so much and the step that
+        runs. One that is stopped by Ctrl-C, or whose builder is killed, loses nothing, unless a step takes more than
+        10 seconds.
     progress : bool, default False
         Show a bar with the time left, and print a line for each dictionary.
 
@@ -81,7 +83,7 @@ def build(
     """
     spec = spec if isinstance(spec, Spec) else Spec.read(spec)
     workers = get_threads() if workers is None else checks.count(workers, "workers", 1)
-    if checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
+    if checkpoint_seconds is not None and checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
         raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
     wanted = choose(spec.cases(Samples.of(spec.data, spec.holdout)), cases)
     folder = Path(folder).resolve()
@@ -154,7 +156,7 @@ def _run(
     cases: Sequence[Case],
     folder: Path,
     threads: int,
-    checkpoint_seconds: float,
+    checkpoint_seconds: float | None,
     clock: Clock,
     failed: dict[str, str],
 ) -> bool:

@@ -34,7 +34,7 @@ _GRACE = 10.0  # seconds that a step may take to end where the builder has gone
 _ALONE = threading.Lock()  # plans of the FFT and the threads' number belong to the process
 
 
-def task(case: Case, folder: str, threads: int, checkpoint_seconds: float) -> float:
+def task(case: Case, folder: str, threads: int, checkpoint_seconds: float | None) -> float:
     """`learn_case` with so many threads; a process does one at a time."""
     with _ALONE:
         if _STOP.is_set():
@@ -43,7 +43,7 @@ def task(case: Case, folder: str, threads: int, checkpoint_seconds: float) -> fl
         return learn_case(case, Path(folder), checkpoint_seconds)
 
 
-def learn_case(case: Case, folder: Path, checkpoint_seconds: float) -> float:
+def learn_case(case: Case, folder: Path, checkpoint_seconds: float | None) -> float:
     """Learn the dictionary of a case, or go on where it was left, and write it; what is there already is left alone.
 
     Returns the seconds it took, over all sessions. A second process with the same task waits and then finds
@@ -65,7 +65,7 @@ def learn_case(case: Case, folder: Path, checkpoint_seconds: float) -> float:
     return float(read(target)[0]["wall_seconds"])
 
 
-def _learn(case: Case, target: Path, state: Path, progress: Path, checkpoint_seconds: float) -> None:
+def _learn(case: Case, target: Path, state: Path, progress: Path, checkpoint_seconds: float | None) -> None:
     samples = Samples.of(case.data, case.holdout)
     if samples.sha256 != case.data_sha256:
         raise ValueError(f"the data changed while the bank was built, or are others here: {case.data}")

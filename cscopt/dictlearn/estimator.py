@@ -58,7 +58,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         Stop when an epoch lowers the objective by less than this share.
     checkpoint : path, optional
         File to go on from after an interruption; see `learn`.
-    checkpoint_seconds : float, default 60
+    checkpoint_seconds : float, optional
         Time between two savings of it.
     progress : bool, default False
     random_state : int, Generator or RandomState, default None
@@ -96,7 +96,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
         validation_share: float = 0.0,
         stop_below: float = 1e-4,
         checkpoint: Any = None,
-        checkpoint_seconds: float = 60.0,
+        checkpoint_seconds: float | None = None,
         progress: bool = False,
         random_state: Any = None,
     ) -> None:

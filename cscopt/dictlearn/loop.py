@@ -16,6 +16,7 @@ from cscopt.backend import Array, namespace, real_dtype
 from cscopt.dictionary import ConvDictionary
 from cscopt.dictlearn.data import Sample, fingerprint, samples_of
 from cscopt.dictlearn.engine import Engine
+from cscopt.dictlearn.keeper import Keeper
 from cscopt.dictlearn.session import Session, tell_of_no_codes
 from cscopt.dictlearn.state import LearnState
 
@@ -71,7 +72,7 @@ def learn(
     callback: Callable[[LearnState], bool | None] | None = None,
     progress: bool = False,
     checkpoint: str | Path | None = None,
-    checkpoint_seconds: float = 60.0,
+    checkpoint_seconds: float | None = None,
     task: str | None = None,
 ) -> Learned:
     r"""Learn a convolutional dictionary from images.
@@ -110,9 +111,11 @@ def learn(
     progress : bool, default False
         Show a progress bar.
     checkpoint : path, optional
-        File for the state, written every `checkpoint_seconds` and at the end. Where it exists, learning goes on from
+        File for the state, written again and again and at the end. Where it exists, learning goes on from
         it, to the same filters, as if it had never stopped; on one thread bit for bit.
-    checkpoint_seconds : float, default 60
+    checkpoint_seconds : float, optional
+        Time between two states that are written (0: after each step); by default a second, or longer where writing
+        would take more than a twentieth of the time.
     task : str, optional
         What tells the checkpoint's task from others; a digest of the images, the engine with its options, the filters
         to begin with and the seed if absent.
@@ -140,7 +143,7 @@ def learn(
     checks.count(max_epochs, "max_epochs", 1)
     checks.real_number(stop_below, "stop_below")
     checks.real_number(revive_below, "revive_below")
-    if checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
+    if checkpoint_seconds is not None and checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
         raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
     if state is not None:
         state = _taken_up(state, engine, start, len(samples))
@@ -153,7 +156,7 @@ def learn(
     state = engine.init(start.filters) if state is None else state
     session = Session(engine, samples, held_out, seed, max_epochs, stop_below, revive_below)
     state = replace(state, finished=session.settled(state))
-    saved = time.monotonic()
+    keeper = Keeper(checkpoint, mark, checkpoint_seconds)
     status = "max_epochs"
     try:
         with _bar(progress, session.steps(state)) as show:
@@ -163,12 +166,9 @@ def learn(
                 if callback is not None and callback(state):
                     status = "stopped"
                     break
-                if checkpoint is not None and time.monotonic() - saved >= checkpoint_seconds:
-                    state.save(checkpoint, mark)
-                    saved = time.monotonic()
+                keeper.passes(state)
     finally:  # so that Ctrl-C and errors of the callback lose nothing
-        if checkpoint is not None:
-            state.save(checkpoint, mark)
+        keeper.save(state)
     return Learned(_dictionary(state, samples), "converged" if state.finished else status, state)
 
 
