@@ -8,7 +8,7 @@ import numpy as np
 
 from cscopt.kernels.atoms import add, correlation, inner
 from cscopt.kernels.lines import address_of
-from cscopt.kernels.scalars import compiled, copy, is_given, part_of, shrink, size
+from cscopt.kernels.scalars import compiled, copy, inlined, is_given, largest, part_of, shrink, size
 from cscopt.kernels.team import wait
 
 _RISE = 1e-5
@@ -49,46 +49,50 @@ def descend(
     gradient changes by more than `tolerance` · λ. reports is (team, 2), for the members to tell each other; returns the
     rounds done.
     """
-    mine = image.size * member // team, image.size * (member + 1) // team
-    my_codes = values.size * member // team, values.size * (member + 1) // team
+    begin, end = image.size * member // team, image.size * (member + 1) // team
+    pixels, pixels_before, weights = image[begin:end], image_before[begin:end], part_of(weight, begin, end)
+    begin, end = values.size * member // team, values.size * (member + 1) // team
+    codes, codes_before, levels = values[begin:end], values_before[begin:end], level[begin:end]
     clock, height = 1.0, np.inf
     for r in range(rounds):
         if r > 0:
-            share = inner(image[mine[0] : mine[1]], image[mine[0] : mine[1]], part_of(weight, mine[0], mine[1])) / 2
+            share = inner(pixels, pixels, weights) / 2
             l1 = share - share  # summed apart from reports: where arrays lie near, such a loop would round otherwise
-            for n in range(my_codes[0], my_codes[1]):
-                l1 += level[n] * size(values[n], None)
+            for n in range(codes.size):
+                l1 += levels[n] * size(codes[n], None)
             reports[member, 0] = share + l1
             wait(barrier, team)
-            total = reports[:, 0].sum()
+            total = 0.0
+            for k in range(team):
+                total += reports[k, 0]
             clock = 1.0 if total > height else clock
             if total > (1 + _RISE) * height:
-                copy(image_before[mine[0] : mine[1]], image[mine[0] : mine[1]])
-                copy(values_before[my_codes[0] : my_codes[1]], values[my_codes[0] : my_codes[1]])
+                copy(pixels_before, pixels)
+                copy(codes_before, codes)
             else:
                 height = total
         later = (1 + np.sqrt(1 + 4 * clock * clock)) / 2
         beta = filters.dtype.type(min((clock - 1) / later, momentum) if r < rounds - 1 else 0.0)
         clock = later
-        _extrapolate(image[mine[0] : mine[1]], image_before[mine[0] : mine[1]], beta)
-        _extrapolate(values[my_codes[0] : my_codes[1]], values_before[my_codes[0] : my_codes[1]], beta)
+        _extrapolate(pixels, pixels_before, beta)
+        _extrapolate(codes, codes_before, beta)
         wait(barrier, team)
-        largest = filters.dtype.type(0)
+        change = filters.dtype.type(0)
         for color in range(colors):
             for b in range(
                 _first_band(bands, color, colors, member, team),
                 _first_band(bands, color, colors, member + 1, team),
                 colors,
             ):
-                change = _sweep(
+                found = _sweep(
                     bands[b], bands[b + 1], image, values, places, atoms, curvature, level, nonnegative, weight,
                     filters, extents, support, width,
                 )  # fmt: skip
-                largest = max(largest, change)
+                change = max(change, found)
             wait(barrier, team)
-        reports[member, 1] = largest
+        reports[member, 1] = change
         wait(barrier, team)
-        if reports[:, 1].max() < tolerance:
+        if largest(reports[:, 1]) < tolerance:
             return r + 1
     return rounds
 
@@ -107,7 +111,7 @@ def _first_band(bands: Any, color: Any, colors: Any, member: Any, team: Any) -> 
     return bands.size - 1
 
 
-@compiled
+@inlined
 def _sweep(
     begin: Any,
     end: Any,
@@ -125,7 +129,7 @@ def _sweep(
     width: Any,
 ) -> Any:
     """Set each of some coefficients to S_λ(h z + ⟨d, image⟩)/h, h = ‖W d‖²; the largest |x⁺ − z| h/λ."""
-    largest, zero, one = filters.dtype.type(0), image.dtype.type(0), filters.dtype.type(1)
+    most, zero, one = filters.dtype.type(0), image.dtype.type(0), filters.dtype.type(1)
     pixels, taps, weights = address_of(image), address_of(filters), address_of(weight)
     for n in range(begin, end):
         first, q, h, old = atoms[n], places[n], curvature[n], values[n]
@@ -134,8 +138,8 @@ def _sweep(
         if new != old:
             values[n] = new
             add(old - new, taps, first, pixels, q, extents, support, width, one, weights, is_given(weight))
-            largest = max(largest, size(new - old, None) * h / level[n])
-    return largest
+            most = max(most, size(new - old, None) * h / level[n])
+    return most
 
 
 @compiled

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cscopt.kernels.scalars import BLOCK, block_of, compiled, dot, shrink, size, square, weight_at
+from cscopt.kernels.scalars import BLOCK, block_of, compiled, dot, largest, shrink, size, square, weight_at
 
 
 @compiled
@@ -52,7 +52,7 @@ def violation(g: Any, level: Any, weight: Any, scale: Any, nonnegative: Any, sum
         worst = np.zeros(BLOCK, level.dtype)
         for b in range(0, g.shape[1], BLOCK):
             _violation_block(g[j, b : b + BLOCK], block_of(weight, j, b), scale, nonnegative, worst)
-        sums[j, 0] = worst.max() / level[j]
+        sums[j, 0] = largest(worst) / level[j]
 
 
 @compiled
@@ -84,7 +84,7 @@ def ista(x: Any, g: Any, level: Any, weight: Any, step: Any, scale: Any, nonnega
             )
             sums[j, 0] += l1 * level[j]
             sums[j, 1] += change
-        sums[j, 2] = worst.max() / level[j]
+        sums[j, 2] = largest(worst) / level[j]
 
 
 @compiled
@@ -144,7 +144,7 @@ def fista(
             sums[j, 0] += l1 * level[j]
             sums[j, 1] += change
             sums[j, 2] += turn
-        sums[j, 3] = worst.max() / level[j]
+        sums[j, 3] = largest(worst) / level[j]
 
 
 @compiled
@@ -200,7 +200,7 @@ def admm(
             sums[j, 2] += xs
             sums[j, 3] += ys
             sums[j, 4] += us
-        sums[j, 5] = worst.max() / level[j]
+        sums[j, 5] = largest(worst) / level[j]
 
 
 @compiled

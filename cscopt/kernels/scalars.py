@@ -51,6 +51,15 @@ def copy(source: Any, target: Any) -> None:
         target[i] = source[i]
 
 
+@compiled
+def largest(values: Any) -> Any:
+    """The largest of some numbers; NumPy's, which knows NaN and axes, takes Numba a second to compile."""
+    top = values[0]
+    for i in range(1, values.size):
+        top = max(top, values[i])
+    return top
+
+
 def shrink(v: Any, t: Any, nonnegative: Any) -> Any:
     """Soft threshold; `nonnegative` is None or True (a type, so that the choice is compiled away)."""
 
