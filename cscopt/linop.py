@@ -58,6 +58,14 @@ class LinearOperator:
         """
         return None
 
+    @property
+    def convolution(self) -> tuple[Any, tuple[int, ...]] | None:
+        r"""(h, first) where A is the convolution with h, (\*support), on a torus, seen from the pixel `first` on.
+
+        (A x)(p) = Σ_t h(t) x(p + first − t) of each channel, h real: filters can absorb it. None for other operators.
+        """
+        return None
+
     def spectrum_of(self, y: Array) -> Array:
         """ŷ of data, where `response` is not None."""
         raise TypeError(f"{type(self).__name__} does not define spectrum_of")

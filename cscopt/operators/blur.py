@@ -51,7 +51,7 @@ class Blur(LinearOperator):
             raise ValueError(f"kernel must not be larger than the image; got {support} for an image of {space}")
         if not (np.isfinite(taps).all() and np.any(taps)) or np.iscomplexobj(taps):
             raise ValueError("kernel must be real, finite and not zero everywhere")
-        self._space, self._grid = space, space
+        self._space, self._grid, self._kernel = space, space, Held(taps)
         self._first = tuple(k // 2 for k in support) if boundary != "none" else tuple(k - 1 for k in support)
         out = space
         if boundary == "zero":
@@ -90,6 +90,13 @@ class Blur(LinearOperator):
     def response(self, like: Array) -> Array | None:
         """ĥ on the frequencies of an image of `like`'s kind, for the circular boundary; else None."""
         return self._factor(like) if self.boundary == "circular" else None
+
+    @property
+    def convolution(self) -> tuple[Any, tuple[int, ...]] | None:
+        """The kernel, and the first pixel seen of the full convolution; None for the boundary "zero"."""
+        kernel = self._kernel.values
+        first = tuple(k // 2 if self.boundary == "circular" else k - 1 for k in kernel.shape)
+        return None if self.boundary == "zero" else (kernel, first)
 
     def spectrum_of(self, y: Array) -> Array:
         """The plain transform of data."""

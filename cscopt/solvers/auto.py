@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cscopt.absorbed import absorbed_support
 from cscopt.backend import free_memory, is_numpy
 from cscopt.problem import CSCProblem
 from cscopt.solvers.admm import ADMM
@@ -17,6 +18,10 @@ from cscopt.solvers.working_set import WorkingSet
 
 _DENSE = 50.0
 """λ_max/λ, a filter, from which codes are so dense that ADMM reached a gap of 1e-3 first (benchmarks/choice.py)."""
+
+_BLURRED = 8e3, 4e4
+"""λ_max/λ times the pixels of a filter that has absorbed a blur, a filter, from where ADMM was first to a gap of 1e-2:
+where its quadratic step is exact, and where the image is unknown outside and it needs conjugate gradients."""
 
 _LEAST = 0.1
 """Share of the coefficients whose λ, if it is less than all others, does not count."""
@@ -29,8 +34,9 @@ _FAR = 3e-3
 
 _RATE = 30.0
 """By this, times the density of codes, over (λ_max/λ)^⅓, the logarithm of a gap has to fall in an iteration: a working
-set's costs about 450 densities of ADMM's, which take about 15 (λ_max/λ)^⅓ for a factor of e. Where atoms overlap much
-they change each other again and again, as smooth ones do on pictures with their low-pass part.
+set's costs about 450 densities of ADMM's (more by the pixels that a filter gains where it absorbs a blur), which take
+about 15 (λ_max/λ)^⅓ for a factor of e. Where atoms overlap much they change each other again and again, as smooth ones
+do on pictures with their low-pass part.
 """
 
 NEAR = 0.25
@@ -47,10 +53,8 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return PrimalDual(), f"the fit is {problem.fit.name!r}, with a forward operator that is no convolution"
     if not problem.datafit.quadratic:
         return ADMM(), f"the fit is {problem.fit.name!r}, which ADMM serves"
-    if problem.forward is not None and problem.datafit.spectral:
-        return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     if problem.forward is not None:
-        return ADMM(), "A has a step of its own, by conjugate gradients, and all the rest is exact"
+        return _through(problem)
     listed = problem.code_levels is not None and is_numpy(problem.signal)
     if not (listed or problem.datafit.spectral or problem.penalty.curved) and _fits(problem, PrimalDual()):
         return PrimalDual(), "weights or the boundary split D x off, and its dual has the smaller gap here"
@@ -60,17 +64,35 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
     if not _listable(problem):
         return ADMM(), "the forms of the filters near a symmetric boundary would not fit into memory"
-    ratio, what = _ratio(problem), "λ"
-    if ratio >= _DENSE * problem.synthesis.n_filters and np.ndim(problem.penalty.lam):
-        ratio, what = _ratio(problem.with_penalty(_raised(problem.penalty))), f"λ, but for its least {_LEAST:.0%},"
-    told = f"{what} is λ_max / {ratio:.3g}" if ratio > 1 else "λ is at least λ_max"
-    if ratio < _DENSE * problem.synthesis.n_filters:
+    few, told = _sparse(problem, _DENSE)
+    if few:
         return WorkingSet(), f"few coefficients will not be zero: {told}"
     if not problem.datafit.spectral:
         return WorkingSet(), "weights or the boundary split D x off, and ADMM's gap then falls slowly"
     if not _fits(problem, ADMM()):
         return WorkingSet(), "arrays of all maps would not fit into memory"
     return ADMM(), f"many coefficients will not be zero: {told}"
+
+
+def _through(problem: CSCProblem) -> tuple[Solver, str]:
+    """The choice for least squares through a forward operator."""
+    support, exact = absorbed_support(problem), problem.datafit.spectral
+    if support is not None and problem.code_levels is not None:
+        few, told = _sparse(problem, _BLURRED[not exact] / math.prod(support))
+        if few:
+            return WorkingSet(), f"the filters absorb the blur, and few coefficients will not be zero: {told}"
+    if exact:
+        return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
+    return ADMM(), "A has a step of its own, by conjugate gradients, and all the rest is exact"
+
+
+def _sparse(problem: CSCProblem, dense: float) -> tuple[bool, str]:
+    """Whether λ_max/λ, a filter, is below `dense`, and how large λ is in words."""
+    ratio, what = _ratio(problem), "λ"
+    if ratio >= dense * problem.synthesis.n_filters and np.ndim(problem.penalty.lam):
+        ratio, what = _ratio(problem.with_penalty(_raised(problem.penalty))), f"λ, but for its least {_LEAST:.0%},"
+    told = f"{what} is λ_max / {ratio:.3g}" if ratio > 1 else "λ is at least λ_max"
+    return ratio < dense * problem.synthesis.n_filters, told
 
 
 def _ratio(problem: CSCProblem) -> float:
@@ -95,8 +117,10 @@ def slow(problem: CSCProblem, state: Any, before: float, gap: float) -> bool:
     """Whether a working set whose gap was `before` is slower than ADMM from here."""
     if gap <= _FAR:
         return False
+    support = problem.dictionary.support
+    wider = math.prod(absorbed_support(problem) or support) / math.prod(support)
     density = sum(len(one.keys) for one in state.sets) / math.prod(problem.codes_shape)
-    return math.log(before / gap) < SPAN * _RATE * density / _ratio(problem) ** (1 / 3)
+    return math.log(before / gap) < SPAN * _RATE * wider * density / _ratio(problem) ** (1 / 3)
 
 
 def _listable(problem: CSCProblem) -> bool:

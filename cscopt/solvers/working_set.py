@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from cscopt import checks
+from cscopt.absorbed import absorbed, absorbed_support
 from cscopt.atomwise import keys_of
 from cscopt.backend import Array, is_numpy
 from cscopt.certificate import Certificate, compare
@@ -51,7 +52,8 @@ class WorkingSet(Solver):
     under one atom, with momentum between sweeps; then drops zeros, recomputes r = W²(y − D x), and correlates it with
     all filters, tile by tile: that gives the certificate, and of each small cell the worst violator of
     |⟨d_j, r⟩| ≤ λ, to be added. Time and memory follow the number of coefficients that are not zero, and the size of
-    the image, not of the maps. It serves NumPy arrays without a forward operator, and all boundaries.
+    the image, not of the maps. It serves NumPy arrays, with all boundaries, without a forward operator or with a `Blur`
+    (circular, or "none") behind a circular synthesis, which the filters absorb.
 
     Parameters
     ----------
@@ -73,8 +75,10 @@ class WorkingSet(Solver):
 
     def check(self, problem: CSCProblem) -> None:
         super().check(problem)
-        if problem.forward is not None:
-            raise ValueError("working-set cannot serve a problem with forward=")
+        if problem.forward is not None and absorbed_support(problem) is None:
+            raise ValueError(
+                "working-set serves no forward= but a Blur, circular or 'none', that fits into a circular image"
+            )
         if problem.code_levels is None:
             parts = isinstance(problem.penalty, L1)
             what = "moduli of complex codes, not parts=True" if parts else "the L1 penalty alone"
@@ -89,12 +93,8 @@ class WorkingSet(Solver):
 
     def init(self, problem: CSCProblem, x0: Any = None) -> WorkingSetState:
         sets = active_sets(problem, None if x0 is None else _sparse(problem, x0))
-        zeros = np.zeros(problem.batch)
-        shape = (
-            problem.batch * problem.synthesis.groups,
-            problem.synthesis.image_channels,
-            *problem.synthesis.sites.grid,
-        )
+        zeros, synthesis = np.zeros(problem.batch), absorbed(problem).synthesis
+        shape = (problem.batch * synthesis.groups, synthesis.image_channels, *synthesis.sites.grid)
         residual = np.zeros(shape, problem.code_dtype)
         state = WorkingSetState(tuple(sets), residual, zeros, zeros, zeros, (None,) * problem.batch, mark(problem))
         return self._looked(problem, state, sets)
@@ -165,12 +165,12 @@ def item_of(problem: CSCProblem, item: int) -> Item:
     """One item of a problem."""
     from cscopt.solvers.active import Item  # compiled loops are imported where they are used
 
-    return Item(problem, item)
+    return Item(absorbed(problem), item)
 
 
 def listed(problem: CSCProblem, sets: Sequence[ActiveSet]) -> SparseCodes:
     """Active sets of all items as sparse codes."""
-    synthesis = problem.synthesis
+    synthesis = absorbed(problem).synthesis
     index, values = [], []
     for item, active in enumerate(sets):
         q, m = np.divmod(active.keys, synthesis.n_filters)
@@ -205,7 +205,7 @@ def _first(problem: CSCProblem, x0: SparseCodes | None, item: int) -> ActiveSet:
     """The active set of an item of x0."""
     from cscopt.solvers.active import ActiveSet
 
-    synthesis, dtype = problem.synthesis, problem.code_dtype
+    synthesis, dtype = absorbed(problem).synthesis, problem.code_dtype
     none = np.empty(0, np.int64)
     if x0 is None:
         return ActiveSet(none, np.empty(0, dtype), none)

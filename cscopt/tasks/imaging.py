@@ -142,7 +142,7 @@ def deblur(
         λ in the units of the image; 0.3 σ if absent.
     boundary : {"none", "circular", "zero"}
         What the sharp scene is outside the image: unknown, and found as far as the kernel reaches, as behind a camera;
-        or it wraps around, which iterates faster, and on photographs leaves waves over the whole answer; or zero.
+        or it wraps around, which on photographs leaves waves over the whole answer; or zero.
     channel_axis, truth, dictionary, beta, method, **options
         As for `denoise`.
     """
