@@ -49,7 +49,7 @@ def solve(
     ----------
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
-        "auto" is the working set where codes will be sparse (L1, NumPy arrays, no forward operator but a blur), else ADMM.
+        "auto" is the working set where codes will be sparse (L1, NumPy arrays, no `forward` but a blur), else ADMM.
         A working set whose gap is above 3e-3 and fell too slowly from its iteration 10 to 30, 30 to 50 and so on (those
         of a state it goes on from count) leaves the items that are not done to ADMM, from their codes or, with a gap
         above 0.25, from zero (circular boundary, no weights, `tol` not 0, at least 120 iterations left, arrays of all
