@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -10,7 +11,10 @@ from cscopt.backend import Array, is_complex, is_numpy
 from cscopt.datafit.layout import ones
 from cscopt.problem import CSCProblem
 
+_LEAST, _MOST = 1e-6, 1e6  # ‖h‖ of kernels that may be absorbed: filters are checked for their size
 _known: WeakKeyDictionary[CSCProblem, CSCProblem] = WeakKeyDictionary()
+_siblings: WeakKeyDictionary[Any, CSCProblem] = WeakKeyDictionary()
+"""Twins by the data term, which problems of other penalties share: with their spectra."""
 
 
 def absorbed_support(problem: CSCProblem) -> tuple[int, ...] | None:
@@ -19,6 +23,8 @@ def absorbed_support(problem: CSCProblem) -> tuple[int, ...] | None:
     if blur is None or problem.boundary != "circular" or not is_numpy(problem.signal):
         return None
     if problem.synthesis.real and is_complex(problem.signal):  # A D x is real, and y is not
+        return None
+    if not _LEAST < np.linalg.norm(blur[0]) < _MOST:
         return None
     pairs = zip(blur[0].shape, problem.dictionary.support, strict=True)
     support = tuple(k + own - 1 for k, own in pairs)
@@ -30,7 +36,9 @@ def absorbed(problem: CSCProblem) -> CSCProblem:
     if problem.forward is None:
         return problem
     if problem not in _known:
-        _known[problem] = _absorbed(problem)
+        sibling = _siblings.get(problem.datafit)
+        twin = _absorbed(problem) if sibling is None else sibling.with_penalty(problem.penalty)
+        _known[problem] = _siblings[problem.datafit] = twin
     return _known[problem]
 
 

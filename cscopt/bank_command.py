@@ -32,7 +32,11 @@ def add_to(parent: Any) -> None:
     making.add_argument(
         "--cluster", type=str, help="address of a dask.distributed scheduler, in the place of processes"
     )
-    making.add_argument("--checkpoint-seconds", type=float, help="what a kill costs at most; by default about one")
+    making.add_argument(
+        "--checkpoint-seconds",
+        type=float,
+        help="between two saved states; by default 1, or more where writing is slow",
+    )
     commands.add_subcommand("build", making, help=making.description)
     for name, what in (
         ("list", "Print a line for each dictionary."),

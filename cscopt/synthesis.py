@@ -109,7 +109,7 @@ class Synthesis(LinearOperator):
         one = self.maps_bytes(1, self.like) // self.groups
         size = "×".join(str(n) for n in self.space)
         what = f"transforming maps of {size} for {self.n_filters} filters"
-        checks.memory(3 * one, self.like, what, "'working-set' needs no such arrays (NumPy, without forward=)")
+        checks.memory(3 * one, self.like, what, "'working-set' needs no such arrays (NumPy, no forward= but a blur)")
         correlator = self.__dict__.get("correlator")
         if correlator is not None and correlator.tile == self.grid:
             values = correlator.spectra

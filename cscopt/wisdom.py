@@ -26,16 +26,21 @@ def pyfftw() -> Any:
     They imitate SciPy's fftpack and dask, and import these: half a second and more before the first transform.
     """
     with _lock:
-        if "pyfftw" in sys.modules:
-            return importlib.import_module("pyfftw")
-        sys.modules[_INTERFACES] = ModuleType(_INTERFACES)
-        try:
-            package = importlib.import_module("pyfftw")
-        finally:
-            del sys.modules[_INTERFACES]
+        if "pyfftw" not in sys.modules:
+            with contextlib.suppress(ImportError):
+                _loaded_without_interfaces()
+        return importlib.import_module("pyfftw")
+
+
+def _loaded_without_interfaces() -> None:
+    stub = sys.modules[_INTERFACES] = ModuleType(_INTERFACES)
+    try:
+        package = importlib.import_module("pyfftw")
+    finally:
+        del sys.modules[_INTERFACES]
+    if vars(package).get("interfaces") is stub:
         del package.interfaces
-        vars(package)["__getattr__"] = _interfaces
-        return package
+        vars(package).setdefault("__getattr__", _interfaces)
 
 
 def _interfaces(name: str) -> Any:

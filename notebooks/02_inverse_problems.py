@@ -81,9 +81,9 @@ show([*pictures, truth], ["impulse noise", "least squares", "ℓ1 data fit", "tr
 # %% [markdown]
 # ## A shaken camera
 #
-# What lies just outside a photograph has moved into it. `deblur` takes the scene there for unknown, and the blur as a
-# part of the filters. (With `boundary="circular"` the scene wraps around, as in many a benchmark; but a photograph is
-# ruined.)
+# What lies just outside a photograph has moved into it. `deblur` takes the scene there for unknown, and where few codes
+# are not zero its filters absorb the blur. (With `boundary="circular"` the scene wraps around, as in many a benchmark;
+# but a photograph is ruined.)
 
 # %%
 kernel = shake_kernel(19, rng=4)

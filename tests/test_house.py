@@ -111,7 +111,7 @@ def test_compiled_loops_and_plans_are_kept_for_the_next_process(method, tmp_path
     assert (hits, misses > 3) == (0, True), "compiled, or the next tells nothing"
     plans = wisdom_lines(tmp_path / "plans")
     ours, numba = [], []
-    for _ in range(6):  # what slows one of them down is not there for all
+    for _ in range(10):  # what slows one of them down is not there for all
         seconds, hits, misses = map(float, run(script, **kept).split())
         assert (hits > 3, misses) == (True, 0)
         ours.append(seconds)

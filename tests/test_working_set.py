@@ -191,7 +191,7 @@ def test_what_it_cannot_serve(rng):
     mirror = FunctionOperator(lambda x: x[..., ::-1], lambda x: x[..., ::-1], (1, 12, 12), (1, 12, 12), 1.0)
     signal, bank = rng.standard_normal((1, 1, 12, 12)), rng.standard_normal((3, 1, 3, 3))
     for forward in (mirror, Blur((1, 12, 12), np.ones((2, 2)) / 4, "zero"), Blur((1, 12, 12), np.ones((12, 1)))):
-        told = "working-set serves no forward= but a Blur, circular or 'none', that fits into a circular image; use '"
+        told = "working-set serves no forward= but a Blur of boundary 'circular' or 'none', for a problem of bound"
         with pytest.raises(ValueError, match=told):
             solve(CSCProblem(signal, bank, 0.1, forward=forward), "working-set")
     torch = pytest.importorskip("torch")

@@ -59,10 +59,10 @@ def build(
         cscopt, and the workers the data and the bank at the same paths; start them with one thread each, for a process
         learns one dictionary at a time.
     checkpoint_seconds : float, optional
-        Time between two saved states of a learner (0: after each step); by default a second, or longer where writing
-        would take more than a twentieth of the time. A worker that is killed loses at most so much and the step that
-        runs. One that is stopped by Ctrl-C, or whose builder is killed, loses nothing, unless a step takes more than
-        10 seconds.
+        Time between two saved states of a learner (0: after each step); by default a second, or up to a minute where
+        writing would take more than a twentieth of the time. A worker that is killed loses at most so much and the
+        step that runs. One that is stopped by Ctrl-C, or whose builder is killed, loses nothing, unless a step takes
+        more than 10 seconds.
     progress : bool, default False
         Show a bar with the time left, and print a line for each dictionary.
 

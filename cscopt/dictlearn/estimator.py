@@ -59,7 +59,7 @@ class ConvDictionaryLearning(TransformerMixin, BaseEstimator):
     checkpoint : path, optional
         File to go on from after an interruption; see `learn`.
     checkpoint_seconds : float, optional
-        Time between two savings of it.
+        Time between two savings of it; see `learn`.
     progress : bool, default False
     random_state : int, Generator or RandomState, default None
 

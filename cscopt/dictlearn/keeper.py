@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cscopt.dictlearn.state import LearnState
 
-_OFTEN = 1.0  # seconds between two states, unless writing one takes long
+_OFTEN, _SELDOM = 1.0, 60.0  # seconds between two states, the more the longer writing one takes
 _SHARE = 0.05  # of the time that writing may take
 
 
@@ -31,4 +31,4 @@ class Keeper:
         state.save(self.path, self.mark)
         self._saved = time.monotonic()
         if self.seconds is None:
-            self._wait = max(_OFTEN, (self._saved - began) / _SHARE)
+            self._wait = min(max(_OFTEN, (self._saved - began) / _SHARE), _SELDOM)

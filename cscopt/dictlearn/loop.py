@@ -114,8 +114,8 @@ def learn(
         File for the state, written again and again and at the end. Where it exists, learning goes on from
         it, to the same filters, as if it had never stopped; on one thread bit for bit.
     checkpoint_seconds : float, optional
-        Time between two states that are written (0: after each step); by default a second, or longer where writing
-        would take more than a twentieth of the time.
+        Time between two states that are written (0: after each step); by default a second, or up to a minute where
+        writing would take more than a twentieth of the time.
     task : str, optional
         What tells the checkpoint's task from others; a digest of the images, the engine with its options, the filters
         to begin with and the seed if absent.

@@ -19,9 +19,12 @@ from cscopt.solvers.working_set import WorkingSet
 _DENSE = 50.0
 """λ_max/λ, a filter, from which codes are so dense that ADMM reached a gap of 1e-3 first (benchmarks/choice.py)."""
 
-_BLURRED = 8e3, 4e4
-"""λ_max/λ times the pixels of a filter that has absorbed a blur, a filter, from where ADMM was first to a gap of 1e-2:
-where its quadratic step is exact, and where the image is unknown outside and it needs conjugate gradients."""
+_BLURRED = 8e3, 1e5
+"""λ_max/λ times the pixels of a filter that has absorbed a blur, a filter, from where ADMM is taken: where its step is
+exact, and where it needs conjugate gradients (benchmarks/choice.py --blur)."""
+
+_EXACT = 0.2
+"""How much ADMM has to gain on a working set where its step is not exact, which takes five times as long."""
 
 _LEAST = 0.1
 """Share of the coefficients whose λ, if it is less than all others, does not count."""
@@ -81,6 +84,8 @@ def _through(problem: CSCProblem) -> tuple[Solver, str]:
         few, told = _sparse(problem, _BLURRED[not exact] / math.prod(support))
         if few:
             return WorkingSet(), f"the filters absorb the blur, and few coefficients will not be zero: {told}"
+        if not _fits(problem, ADMM()):
+            return WorkingSet(), "the filters absorb the blur; arrays of all maps would not fit into memory"
     if exact:
         return ADMM(), "A is diagonal in the frequency domain, where ADMM's quadratic step is exact"
     return ADMM(), "A has a step of its own, by conjugate gradients, and all the rest is exact"
@@ -108,7 +113,8 @@ def _raised(penalty: Any) -> Any:
 
 def relief(problem: CSCProblem, solver: Solver) -> tuple[Solver, str] | None:
     """What goes on where a solver that `choose` chose turns out to be slow."""
-    if isinstance(solver, WorkingSet) and problem.datafit.spectral and _fits(problem, ADMM()):
+    served = problem.datafit.spectral or problem.forward is not None
+    if isinstance(solver, WorkingSet) and served and _fits(problem, ADMM()):
         return ADMM(), "the working set's gap fell too slowly: atoms depend much on each other"
     return None
 
@@ -118,9 +124,10 @@ def slow(problem: CSCProblem, state: Any, before: float, gap: float) -> bool:
     if gap <= _FAR:
         return False
     support = problem.dictionary.support
-    wider = math.prod(absorbed_support(problem) or support) / math.prod(support)
+    dearer = math.prod(absorbed_support(problem) or support) / math.prod(support)
+    dearer *= 1 if problem.datafit.spectral else _EXACT
     density = sum(len(one.keys) for one in state.sets) / math.prod(problem.codes_shape)
-    return math.log(before / gap) < SPAN * _RATE * wider * density / _ratio(problem) ** (1 / 3)
+    return math.log(before / gap) < SPAN * _RATE * dearer * density / _ratio(problem) ** (1 / 3)
 
 
 def _listable(problem: CSCProblem) -> bool:

@@ -49,13 +49,13 @@ def solve(
     ----------
     problem : CSCProblem
     method : {"auto", "working-set", "admm", "fista", "ista", "primal-dual"} or Solver, default "auto"
-        "auto" is the working set where codes will be sparse (L1, NumPy arrays, no `forward` but a blur), else ADMM.
-        A working set whose gap is above 3e-3 and fell too slowly from its iteration 10 to 30, 30 to 50 and so on (those
+        "auto" is the working set where codes will be sparse (L1, NumPy arrays, no `forward` but a blur), else ADMM. A
+        working set whose gap is above 3e-3 and fell too slowly from its iteration 10 to 30, 30 to 50 and so on (those
         of a state it goes on from count) leaves the items that are not done to ADMM, from their codes or, with a gap
-        above 0.25, from zero (circular boundary, no weights, `tol` not 0, at least 120 iterations left, arrays of all
-        maps fit into memory). The primal-dual method serves sums of penalties, penalties that are not convex, and
-        other fits through an operator that is no convolution; and what the working set does not where weights or the
-        boundary keep D x from the frequency domain. `Solution.reason` says why.
+        above 0.25, from zero (circular boundary, no weights or a blur, `tol` not 0, at least 120 iterations left,
+        arrays of all maps fit into memory). The primal-dual method serves sums of penalties, penalties that are not
+        convex, and other fits through an operator that is no convolution; and what the working set does not where
+        weights or the boundary keep D x from the frequency domain. `Solution.reason` says why.
     tol : float, default 1e-3
         Relative duality gap, gap / objective, to stop at, for each item; 0 runs `max_iter` iterations. For a penalty
         without a certificate it bounds the KKT residual (`cscopt.kkt_residual`).

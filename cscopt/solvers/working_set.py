@@ -75,16 +75,17 @@ class WorkingSet(Solver):
 
     def check(self, problem: CSCProblem) -> None:
         super().check(problem)
-        if problem.forward is not None and absorbed_support(problem) is None:
-            raise ValueError(
-                "working-set serves no forward= but a Blur, circular or 'none', that fits into a circular image"
-            )
         if problem.code_levels is None:
             parts = isinstance(problem.penalty, L1)
             what = "moduli of complex codes, not parts=True" if parts else "the L1 penalty alone"
             raise ValueError(f"working-set serves {what}")
         if not is_numpy(problem.signal):
             raise TypeError("working-set serves NumPy arrays only")
+        if problem.forward is not None and absorbed_support(problem) is None:
+            raise ValueError(
+                "working-set serves no forward= but a Blur of boundary 'circular' or 'none', for a problem of "
+                "boundary='circular' where kernel and filter together fit into the image; no real codes of complex data"
+            )
 
     def arrays_for(self, problem: CSCProblem) -> int:
         levels = problem.code_levels
