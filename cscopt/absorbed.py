@@ -43,10 +43,10 @@ def absorbed(problem: CSCProblem) -> CSCProblem:
 
 
 def _absorbed(problem: CSCProblem) -> CSCProblem:
-    support, found = absorbed_support(problem), problem.forward and problem.forward.convolution
-    if support is None or not found:
+    support, forward = absorbed_support(problem), problem.forward
+    if support is None or forward is None or forward.convolution is None:
         raise ValueError("the forward operator is no convolution that filters can absorb")
-    kernel, first = found
+    kernel, first = forward.convolution
     axes = tuple(range(-len(support), 0))
     spectrum = np.fft.rfftn(problem.dictionary.filters, support, axes) * np.fft.rfftn(kernel, support, axes)
     larger = np.fft.irfftn(spectrum, support, axes).astype(problem.real)
@@ -54,8 +54,7 @@ def _absorbed(problem: CSCProblem) -> CSCProblem:
     if mask is None and problem.signal.shape[2:] != space:
         mask = ones(problem.signal[:1, :1])
     if mask is not None:
-        whole = np.broadcast_to(mask, (*mask.shape[:2], *problem.signal.shape[2:]))
-        mask = _placed(whole, space, first)
+        mask = _placed(np.broadcast_to(mask, (*mask.shape[:2], *problem.signal.shape[2:])), space, first)
     return CSCProblem(_placed(problem.signal, space, first), larger, problem.penalty, mask=mask)
 
 

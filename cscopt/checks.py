@@ -131,6 +131,14 @@ def real_number(value: Any, name: str) -> float:
     return number
 
 
+def not_negative(value: Any, name: str) -> float:
+    """A real number of at least 0."""
+    number = real_number(value, name)
+    if number < 0:
+        raise ValueError(f"{name} must not be negative; got {value}")
+    return number
+
+
 def _is_real(values: Array) -> bool:
     return bool(namespace(values).isdtype(values.dtype, ("integral", "real floating")))
 

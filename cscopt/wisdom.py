@@ -28,11 +28,11 @@ def pyfftw() -> Any:
     with _lock:
         if "pyfftw" not in sys.modules:
             with contextlib.suppress(ImportError):
-                _loaded_without_interfaces()
+                _import_without_interfaces()
         return importlib.import_module("pyfftw")
 
 
-def _loaded_without_interfaces() -> None:
+def _import_without_interfaces() -> None:
     stub = sys.modules[_INTERFACES] = ModuleType(_INTERFACES)
     try:
         package = importlib.import_module("pyfftw")

@@ -151,6 +151,14 @@ def test_twins_of_other_penalties_items_and_weights(rng):
     assert twin() is None
 
 
+def test_a_blur_owns_its_kernel(rng):
+    kernel, signal = np.ones((2, 3)) / 6, rng.standard_normal((1, 1, 12, 12))
+    problem = CSCProblem(signal, rng.standard_normal((2, 1, 3, 3)), 0.1, Blur((1, 12, 12), kernel))
+    kernel[:] = 5
+    codes = rng.standard_normal(problem.codes_shape)
+    np.testing.assert_allclose(absorbed(problem).objective(codes), problem.objective(codes), rtol=1e-12)
+
+
 def test_kernels_out_of_range_are_left_to_others(rng):
     for scale in (1e-9, 1e9):
         forward = Blur((1, 12, 12), scale * np.ones((2, 2)))

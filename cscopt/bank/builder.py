@@ -83,8 +83,8 @@ def build(
     """
     spec = spec if isinstance(spec, Spec) else Spec.read(spec)
     workers = get_threads() if workers is None else checks.count(workers, "workers", 1)
-    if checkpoint_seconds is not None and checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
-        raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
+    if checkpoint_seconds is not None:
+        checkpoint_seconds = checks.not_negative(checkpoint_seconds, "checkpoint_seconds")
     wanted = choose(spec.cases(Samples.of(spec.data, spec.holdout)), cases)
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():

@@ -143,8 +143,8 @@ def learn(
     checks.count(max_epochs, "max_epochs", 1)
     checks.real_number(stop_below, "stop_below")
     checks.real_number(revive_below, "revive_below")
-    if checkpoint_seconds is not None and checks.real_number(checkpoint_seconds, "checkpoint_seconds") < 0:
-        raise ValueError(f"checkpoint_seconds must not be negative; got {checkpoint_seconds}")
+    if checkpoint_seconds is not None:
+        checkpoint_seconds = checks.not_negative(checkpoint_seconds, "checkpoint_seconds")
     if state is not None:
         state = _taken_up(state, engine, start, len(samples))
     mark = "" if task is None else task

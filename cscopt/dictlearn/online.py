@@ -69,8 +69,7 @@ class Online(Engine):
         checks.count(self.batch_size, "batch_size", 1)
         checks.choice(self.update, "update", ("surrogate", "gradient"))
         checks.pair(self.step_size, "step_size")
-        if checks.real_number(self.forgetting, "forgetting") < 0:
-            raise ValueError(f"forgetting must not be negative; got {self.forgetting}")
+        checks.not_negative(self.forgetting, "forgetting")
         checks.count(self.updates, "updates", 1)
         checks.flag(self.warm, "warm")
         if self.update == "surrogate" and self.boundary == "none":

@@ -51,8 +51,9 @@ class Blur(LinearOperator):
             raise ValueError(f"kernel must not be larger than the image; got {support} for an image of {space}")
         if not (np.isfinite(taps).all() and np.any(taps)) or np.iscomplexobj(taps):
             raise ValueError("kernel must be real, finite and not zero everywhere")
-        self._space, self._grid, self._kernel = space, space, Held(taps)
+        self._space, self._grid = space, space
         self._first = tuple(k // 2 for k in support) if boundary != "none" else tuple(k - 1 for k in support)
+        self._convolution = None if boundary == "zero" else (np.array(taps), self._first)
         out = space
         if boundary == "zero":
             self._grid = tuple(fft.fast_length(n + k - 1) for n, k in zip(space, support, strict=True))
@@ -94,9 +95,7 @@ class Blur(LinearOperator):
     @property
     def convolution(self) -> tuple[Any, tuple[int, ...]] | None:
         """The kernel, and the first pixel seen of the full convolution; None for the boundary "zero"."""
-        kernel = self._kernel.values
-        first = tuple(k // 2 if self.boundary == "circular" else k - 1 for k in kernel.shape)
-        return None if self.boundary == "zero" else (kernel, first)
+        return self._convolution
 
     def spectrum_of(self, y: Array) -> Array:
         """The plain transform of data."""

@@ -23,8 +23,8 @@ _BLURRED = 8e3, 1e5
 """λ_max/λ times the pixels of a filter that has absorbed a blur, a filter, from where ADMM is taken: where its step is
 exact, and where it needs conjugate gradients (benchmarks/choice.py --blur)."""
 
-_EXACT = 0.2
-"""How much ADMM has to gain on a working set where its step is not exact, which takes five times as long."""
+_INEXACT = 0.2
+"""What a working set's iterations cost against ADMM's where these need conjugate gradients: a fifth of before."""
 
 _LEAST = 0.1
 """Share of the coefficients whose λ, if it is less than all others, does not count."""
@@ -67,7 +67,7 @@ def choose(problem: CSCProblem) -> tuple[Solver, str]:
         return ADMM(), "the array is not NumPy's, so that maps are worked on as a whole; ADMM's quadratic step is exact"
     if not _listable(problem):
         return ADMM(), "the forms of the filters near a symmetric boundary would not fit into memory"
-    few, told = _sparse(problem, _DENSE)
+    few, told = _few(problem, _DENSE)
     if few:
         return WorkingSet(), f"few coefficients will not be zero: {told}"
     if not problem.datafit.spectral:
@@ -81,7 +81,7 @@ def _through(problem: CSCProblem) -> tuple[Solver, str]:
     """The choice for least squares through a forward operator."""
     support, exact = absorbed_support(problem), problem.datafit.spectral
     if support is not None and problem.code_levels is not None:
-        few, told = _sparse(problem, _BLURRED[not exact] / math.prod(support))
+        few, told = _few(problem, _BLURRED[not exact] / math.prod(support))
         if few:
             return WorkingSet(), f"the filters absorb the blur, and few coefficients will not be zero: {told}"
         if not _fits(problem, ADMM()):
@@ -91,7 +91,7 @@ def _through(problem: CSCProblem) -> tuple[Solver, str]:
     return ADMM(), "A has a step of its own, by conjugate gradients, and all the rest is exact"
 
 
-def _sparse(problem: CSCProblem, dense: float) -> tuple[bool, str]:
+def _few(problem: CSCProblem, dense: float) -> tuple[bool, str]:
     """Whether λ_max/λ, a filter, is below `dense`, and how large λ is in words."""
     ratio, what = _ratio(problem), "λ"
     if ratio >= dense * problem.synthesis.n_filters and np.ndim(problem.penalty.lam):
@@ -125,7 +125,7 @@ def slow(problem: CSCProblem, state: Any, before: float, gap: float) -> bool:
         return False
     support = problem.dictionary.support
     dearer = math.prod(absorbed_support(problem) or support) / math.prod(support)
-    dearer *= 1 if problem.datafit.spectral else _EXACT
+    dearer *= 1 if problem.datafit.spectral else _INEXACT
     density = sum(len(one.keys) for one in state.sets) / math.prod(problem.codes_shape)
     return math.log(before / gap) < SPAN * _RATE * dearer * density / _ratio(problem) ** (1 / 3)
 
